@@ -1,0 +1,1 @@
+"""LaBraM for eegfound."""
