@@ -79,6 +79,8 @@ class EncoderNetwork(nn.Module):
     width: int
     #: Number of layers whose output ``layer=`` can select.
     n_layers: int
+    #: ``fnmatch`` patterns of tensors a file of the suite's own format may lack.
+    optional_state: tuple[str, ...] = ()
 
     def forward(self, batch: SignalBatch, layer: int | None = None) -> Tokens:
         """Encode a batch.
@@ -98,10 +100,32 @@ class EncoderNetwork(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must implement forward(batch, layer=None).")
 
+    def adapt_state(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """Fit a state dict of the suite's own format to this network's options.
+
+        Weights saved from a network built for one read-out may hold tensors
+        that another read-out does not have.
+
+        Returns
+        -------
+        state : dict
+            What to load.
+        dropped : tuple of str
+            Keys left out on purpose.
+        """
+        return state, ()
+
+    def pool(self, tokens: Tokens, pooling: str) -> Tensor | None:
+        """Compute a read-out of the model's own, ``(n_epochs, n_features)``.
+
+        None (the default) leaves the read-out to the suite.
+        """
+        return None
+
     def finish_pooling(self, pooled: Tensor) -> Tensor:
         """Apply what the model does after pooling (identity by default).
 
-        Called for ``layer=None`` and the pooling the network was built for.
+        Called for ``layer=None``, with any pooling the network was built for.
         """
         return pooled
 

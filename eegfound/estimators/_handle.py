@@ -1,0 +1,183 @@
+"""A frozen encoder that clones and pickles as a reference, not as tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eegfound.base import CheckpointError, SpecError
+from eegfound.models import FoundationModel, get_model
+from eegfound.models.loading import LoadedEncoder, build_random, load_encoder, load_state
+from eegfound.models.network import EncoderNetwork
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(device: str) -> str:
+    """Return the torch device meant by ``device`` (``"auto"``: GPU if there is one)."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SpecError(f"device={device!r} is not a torch device: {error}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device={device!r}: torch sees no CUDA device here; use device='auto'.")
+    return device
+
+
+def resolve_dtype(dtype: str) -> torch.dtype:
+    """Return the torch dtype called ``dtype``."""
+    if dtype not in DTYPES:
+        raise SpecError(f"dtype={dtype!r} is not one of {sorted(DTYPES)}.")
+    return DTYPES[dtype]
+
+
+class EncoderHandle:
+    """A frozen network of one estimator.
+
+    In memory it shares the network with every other estimator that asked for
+    the same weights. Pickled, it is the model's name, the configuration, where
+    the weights came from and their fingerprint; published weights are found
+    again when needed. Only random weights travel as tensors, because nobody
+    else has them.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    loaded : LoadedEncoder
+        The network and where it comes from.
+    pooling : str
+        Read-out the network was built for.
+    seed : int
+        Seed of random weights.
+    """
+
+    def __init__(self, model: str, loaded: LoadedEncoder, pooling: str, seed: int) -> None:
+        self.model = model
+        self.size = loaded.size
+        self.config: dict[str, Any] = dict(loaded.config)
+        self.pooling = pooling
+        self.seed = seed
+        self.weights = loaded.weights
+        self.fingerprint = loaded.fingerprint
+        self.report = loaded.report
+        self.checkpoint: str | None = None
+        self.checkpoint_name: str | None = None
+        self.sha256: str | None = None
+        if loaded.file is not None:
+            self.sha256 = loaded.file.sha256
+            named = loaded.file.spec is not None and loaded.file.spec.name
+            self.checkpoint = str(loaded.file.path)
+            self.checkpoint_name = named or None
+        self._network: EncoderNetwork | None = loaded.network
+        self._placed: dict[tuple[str, torch.dtype], EncoderNetwork] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: FoundationModel,
+        *,
+        size: str | None,
+        checkpoint: Any,
+        pooling: str,
+        config: Mapping[str, Any] | None,
+        seed: int,
+    ) -> EncoderHandle:
+        """Find, read and check the weights of a model."""
+        loaded = load_encoder(
+            model, size=size, checkpoint=checkpoint, pooling=pooling, config=config, seed=seed
+        )
+        return cls(model.name, loaded, pooling, seed)
+
+    @property
+    def network(self) -> EncoderNetwork:
+        """The network on the CPU in float32; loaded again after unpickling.
+
+        Raises
+        ------
+        CheckpointError
+            If the weights are not to be found, or are others than before.
+        """
+        if self._network is None:
+            self._network = self._find_again()
+        return self._network
+
+    def _find_again(self) -> EncoderNetwork:
+        model = get_model(self.model)
+        problems = []
+        for place in dict.fromkeys((self.checkpoint, self.checkpoint_name)):
+            if place is None:
+                continue
+            try:
+                loaded = load_encoder(
+                    model, size=self.size, checkpoint=Path(place) if place == self.checkpoint else place,
+                    pooling=self.pooling, config=self.config, seed=self.seed,
+                )  # fmt: skip
+            except CheckpointError as error:
+                problems.append(str(error))
+                continue
+            if loaded.fingerprint == self.fingerprint:
+                return loaded.network
+            problems.append(
+                f"{place} now gives fingerprint {loaded.fingerprint}, the estimator was fitted "
+                f"with {self.fingerprint}: the file has changed"
+            )
+        raise CheckpointError(
+            f"The weights this {self.model} estimator was fitted with ({self.weights}, sha256 "
+            f"{self.sha256}) were not found: {'; '.join(problems)}"
+        )
+
+    def placed(self, device: str, dtype: torch.dtype) -> EncoderNetwork:
+        """Return the network on a device and in a precision."""
+        if device == "cpu" and dtype == torch.float32:
+            return self.network
+        if (device, dtype) not in self._placed:
+            self._placed[device, dtype] = (
+                copy.deepcopy(self.network).to(device=device, dtype=dtype).eval()
+            )
+        return self._placed[device, dtype]
+
+    def trainable_copy(self) -> EncoderNetwork:
+        """Return a copy of the network that may be trained."""
+        network = copy.deepcopy(self.network)
+        for parameter in network.parameters():
+            parameter.requires_grad_(True)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"_network": None, "_placed": {}}
+        if self.weights == "random":
+            from safetensors.torch import save
+
+            state["_tensors"] = save(
+                {k: v.contiguous() for k, v in self.network.state_dict().items()}
+            )
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tensors = state.pop("_tensors", None)
+        self.__dict__.update(state)
+        if tensors is not None:
+            from safetensors.torch import load
+
+            network = build_random(
+                get_model(self.model), self.size, self.pooling, self.config, self.seed
+            )
+            report = load_state(network, load(tensors), source="pickle")
+            if not report.ok:
+                raise CheckpointError(
+                    f"The pickled weights do not fit this release of {self.model}: {report.faults()}"
+                )
+            self._network = network.requires_grad_(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EncoderHandle:
+        return self  # frozen: a copy would be the same
+
+    def __sklearn_clone__(self) -> EncoderHandle:
+        return self

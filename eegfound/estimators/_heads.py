@@ -1,0 +1,112 @@
+"""Heads: from a feature vector to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eegfound.base import SpecError
+from eegfound.models import load_object, registry
+
+
+class Standardize(nn.Module):
+    """Subtract a fixed mean and divide by a fixed spread, set from training data.
+
+    Parameters
+    ----------
+    n_features : int
+        Length of the feature vector.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def set_from(self, features: Tensor, weight: Tensor) -> None:
+        """Take mean and spread of weighted features, ``(n_epochs, n_features)``."""
+        share = (weight / weight.sum()).to(features.dtype)[:, None]
+        mean = (share * features).sum(dim=0)
+        spread = (share * (features - mean) ** 2).sum(dim=0).sqrt()
+        # A feature that does not vary says nothing; dividing by its rounding
+        # noise would make it shout.
+        flat = spread <= 1e-6 * (mean.abs() + 1e-6)
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(flat, torch.ones_like(spread), spread))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return standardized features."""
+        return (features - self.mean) / self.scale
+
+
+class Head(nn.Module):
+    """Standardized features into a small network.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        Length of the features and of the scores.
+    kind : str
+        ``"linear"``, ``"mlp"`` or the name of a plugin's head.
+    hidden : int
+        Width of the hidden layer of ``"mlp"``.
+    dropout : float
+        Dropout on the features and the hidden layer while training.
+    double : bool
+        Whether to compute in float64.
+    """
+
+    def __init__(
+        self, n_features: int, n_outputs: int, kind: str = "linear", hidden: int = 64,
+        dropout: float = 0.0, double: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.standardize = Standardize(n_features)
+        self.body = make_head(kind)(n_features, n_outputs, hidden=hidden, dropout=dropout)
+        self.to(torch.float64 if double else torch.float32)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores, ``(n_epochs, n_outputs)``."""
+        return self.body(self.standardize(features))
+
+
+def _linear(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.Module:
+    layer = nn.Linear(n_features, n_outputs)
+    nn.init.zeros_(layer.weight)  # a convex problem needs no luck
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(nn.Dropout(dropout), layer) if dropout else layer
+
+
+def _mlp(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.Module:
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(n_features, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, n_outputs),
+    )
+
+
+_BUILT_IN: dict[str, Callable[..., nn.Module]] = {"linear": _linear, "mlp": _mlp}
+
+
+def make_head(kind: str) -> Callable[..., nn.Module]:
+    """Return the factory of a head, ours or a plugin's.
+
+    Raises
+    ------
+    SpecError
+        If nobody offers it.
+    """
+    if kind in _BUILT_IN:
+        return _BUILT_IN[kind]
+    offered: dict[str, Any] = registry.contributions("eegfound_heads")
+    if kind in offered:
+        return load_object(offered[kind])
+    raise SpecError(f"head={kind!r} is not one of {sorted({*_BUILT_IN, *offered})}.")

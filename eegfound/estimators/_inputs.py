@@ -1,0 +1,302 @@
+"""From what the user has to what the network takes.
+
+The plan is made once, in ``fit``: which channels are used and where they stand
+in the model's vocabulary, which factor takes the unit to the model's, which
+rate must be changed. Applying it looks at each epoch alone, so the result for
+an epoch does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eegfound.base import (
+    ChannelInfo,
+    SignalWarning,
+    SpecError,
+    UnitError,
+    as_channel_info,
+    check_unit,
+    presence_mask,
+    unit_factor,
+)
+from eegfound.models import FoundationModel, InputSpec
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """How an array becomes the network's input.
+
+    Attributes
+    ----------
+    spec : InputSpec
+        The model's contract.
+    info : ChannelInfo
+        Names and rate of the array.
+    picks : tuple of int
+        Channels of the array that are used, in order.
+    rows : tuple of int
+        Vocabulary row of each used channel (-1 without a vocabulary).
+    names : tuple of str
+        Name of each used channel as the model knows it.
+    positions : ndarray | None, shape (n_used, 3)
+        Electrode positions in metres, where the model needs them.
+    unit : str
+        Unit of the array.
+    strict : bool
+        False for an unnamed single channel, about which nothing was stated:
+        doubts are then warnings instead of errors.
+    on_short : {"raise", "pad"}
+        What happens to windows shorter than the model's shortest.
+    dropped : tuple of str
+        Channels left out: unknown to the model, or not EEG.
+    aliased : tuple of (str, str)
+        Names that were taken for another name of the vocabulary.
+    """
+
+    spec: InputSpec
+    info: ChannelInfo
+    picks: tuple[int, ...]
+    rows: tuple[int, ...]
+    names: tuple[str, ...]
+    positions: np.ndarray | None
+    unit: str
+    strict: bool
+    on_short: str
+    dropped: tuple[str, ...] = ()
+    aliased: tuple[tuple[str, str], ...] = ()
+
+    def check(self, X: np.ndarray) -> np.ndarray:
+        """Check a whole array and return which used channels are recorded.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times)
+            The user's array.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_epochs, n_used)
+            Presence of the used channels.
+        """
+        used = X if len(self.picks) == X.shape[1] else X[:, list(self.picks)]
+        presence = presence_mask(used)
+        try:
+            check_unit(used, self.unit)
+        except UnitError as error:
+            if self.strict:
+                raise
+            warnings.warn(f"{error} (no info was given, going on)", SignalWarning, stacklevel=4)
+        if not self.spec.accepts_missing and not presence.all():
+            channel = int(np.argmin(presence.all(axis=0)))
+            raise SpecError(
+                f"Channel {self.names[channel]!r} is NaN (not recorded) in some epochs, but this "
+                "model needs all its electrodes: put MontageMapper(missing='interpolate') before it."
+            )
+        self.n_model_times(X.shape[-1], warn=True)
+        return presence
+
+    def n_model_times(self, n_times: int, *, warn: bool = False) -> int:
+        """Return the length in samples at the model's rate, after cropping or padding.
+
+        Raises
+        ------
+        SpecError
+            If the window is too short and ``on_short="raise"``.
+        """
+        spec = self.spec
+        length = round(n_times * spec.sfreq / self.info.sfreq)
+        if length < spec.shortest:
+            seconds = spec.shortest / spec.sfreq
+            told = (
+                f"Windows of {n_times} samples at {self.info.sfreq:g} Hz last "
+                f"{n_times / self.info.sfreq:.3g} s, but the model needs at least {seconds:g} s"
+            )
+            if self.strict and self.on_short == "raise":
+                raise SpecError(
+                    f"{told}: pass longer windows (tmin/tmax), check info's sfreq, or pass "
+                    "on_short='pad' to fill the end with zeros."
+                )
+            if warn and self.on_short == "raise":
+                warnings.warn(f"{told}; the end is filled with zeros.", SignalWarning, stacklevel=5)
+            return spec.shortest
+        whole = (spec.n_patches(length) - 1) * spec.stride + spec.patch_samples
+        whole = max(whole, spec.shortest)
+        if warn and length - whole > 0.1 * length:
+            warnings.warn(
+                f"Windows of {length / spec.sfreq:.3g} s hold {spec.n_patches(length)} whole "
+                f"patches of {spec.patch_samples / spec.sfreq:g} s; the last "
+                f"{(length - whole) / spec.sfreq:.3g} s are not used.",
+                SignalWarning,
+                stacklevel=5,
+            )
+        return whole
+
+    def apply(self, X: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """Return the network's signal for a block of epochs.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times)
+            The user's array, checked.
+        presence : ndarray of bool, shape (n_epochs, n_used)
+            From :meth:`check`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_epochs, n_used, n_model_times)
+            In the model's unit and rate; NaN where not recorded.
+        """
+        spec = self.spec
+        used = X if self.picks == tuple(range(X.shape[1])) else X[:, list(self.picks)]
+        factor = unit_factor(self.unit) * spec.volts_to_model
+        # Scale in the caller's precision, then go to float32 once: volts in
+        # float32 are fine, but volts squared downstream would not be.
+        signal = np.multiply(used, factor, dtype=np.result_type(used.dtype, np.float32))
+        if spec.reference == "average":
+            signal -= np.nanmean(signal, axis=1, keepdims=True)
+        if self.info.sfreq != spec.sfreq:
+            from eegfound.preprocessing.resampling import resample
+
+            signal = resample(signal, self.info.sfreq, spec.sfreq, method=spec.resampling)
+        length = self.n_model_times(X.shape[-1])
+        if signal.shape[-1] < length:
+            filled = np.zeros((*signal.shape[:-1], length), dtype=np.float32)
+            filled[..., : signal.shape[-1]] = signal
+            filled[~presence] = np.nan
+            return filled
+        return np.ascontiguousarray(signal[..., :length], dtype=np.float32)
+
+
+def plan_input(
+    model: FoundationModel,
+    info: Any,
+    *,
+    n_channels: int,
+    unit: str,
+    on_unknown: str = "raise",
+    on_short: str = "raise",
+) -> InputPlan:
+    """Decide how arrays of ``n_channels`` channels enter a model.
+
+    Parameters
+    ----------
+    model : FoundationModel
+        The model.
+    info : ChannelInfo | mne.Info | None
+        Names and rate of the array. None is understood for a single channel
+        and for an array that has the model's whole vocabulary in its order
+        (what ``MontageMapper(target=model)`` returns).
+    n_channels : int
+        Channels of the array.
+    unit : str
+        Unit of the array.
+    on_unknown : {"raise", "drop"}
+        What to do with channels the model does not know.
+    on_short : {"raise", "pad"}
+        What to do with windows that are too short.
+
+    Returns
+    -------
+    InputPlan
+        The plan.
+
+    Raises
+    ------
+    SpecError
+        If names, rate or number of channels do not fit.
+    """
+    for name, value, allowed in (
+        ("on_unknown", on_unknown, ("raise", "drop")),
+        ("on_short", on_short, ("raise", "pad")),
+    ):
+        if value not in allowed:
+            raise SpecError(f"{name}={value!r} is not one of {allowed}.")
+    unit_factor(unit)
+    spec = model.input
+    strict = True
+    if info is None:
+        info, strict = _implied_info(model, n_channels)
+    info = as_channel_info(info)
+    if info.n_channels != n_channels:
+        raise SpecError(
+            f"X has {n_channels} channels (axis 1) but info names {info.n_channels}: "
+            f"{list(info.ch_names[:6])}{'…' if info.n_channels > 6 else ''}."
+        )
+    eeg = info.eeg_picks()
+    names = [info.ch_names[i] for i in eeg]
+    aliased: tuple[tuple[str, str], ...] = ()
+    if spec.vocabulary is None:
+        from eegfound.montage import parse_names
+
+        parsed = parse_names(names).channels
+        keep = [i for i, channel in enumerate(parsed) if channel.kind != "non-eeg"]
+        left_out = [names[i] for i in range(len(names)) if i not in keep]
+        unknown: list[str] = []
+        rows = [-1] * len(names)
+        known = [channel.name or channel.cleaned for channel in parsed]
+    else:
+        from eegfound.montage.matching import match_vocabulary
+
+        match = match_vocabulary(names, spec.vocabulary)
+        unknown, left_out = list(match.unknown), list(match.left_out)
+        rows = [int(r) for r in match.rows]
+        known = [spec.vocabulary[r] if r >= 0 else "" for r in rows]
+        keep = [i for i, r in enumerate(rows) if r >= 0]
+        aliased = tuple((a, b) for a, b in match.aliased)
+    if unknown and on_unknown == "raise":
+        raise SpecError(
+            f"{model.name} does not know the channel(s) {unknown}. Leave them out with "
+            "on_unknown='drop', or map the montage first with "
+            f"MontageMapper(info=info, target={model.name!r})."
+        )
+    if left_out:
+        warnings.warn(
+            f"The channel(s) {left_out} are not EEG by their names and are left out.",
+            SignalWarning,
+            stacklevel=4,
+        )
+    if not keep:
+        raise SpecError(f"{model.name} knows none of the channels {names[:8]}.")
+    positions = None
+    if spec.needs_positions:
+        from eegfound.montage import electrode_positions
+
+        found = electrode_positions([known[i] for i in keep], info=info)
+        positions = np.asarray([found[known[i]] for i in keep], dtype=np.float32)
+    return InputPlan(
+        spec=spec,
+        info=info,
+        picks=tuple(eeg[i] for i in keep),
+        rows=tuple(rows[i] for i in keep),
+        names=tuple(known[i] for i in keep),
+        positions=positions,
+        unit=unit,
+        strict=strict,
+        on_short=on_short,
+        dropped=(*unknown, *left_out),
+        aliased=aliased,
+    )
+
+
+def _implied_info(model: FoundationModel, n_channels: int) -> tuple[ChannelInfo, bool]:
+    """Return the info that an array without one must have, and whether it is certain."""
+    vocabulary = model.input.vocabulary
+    if vocabulary is not None and n_channels == len(vocabulary) and n_channels > 1:
+        return ChannelInfo(vocabulary, model.input.sfreq), True
+    if n_channels == 1:
+        return ChannelInfo((model.input.default_channel or "Cz",), model.input.sfreq), False
+    raise SpecError(
+        f"X has {n_channels} channels and nothing says which: pass info=epochs.info or "
+        "info=eegfound.ChannelInfo(ch_names=[...], sfreq=...)."
+        + (
+            f" (Without info, {model.name} takes arrays of its {len(vocabulary)} electrodes in "
+            "the order of its vocabulary, or a single channel.)"
+            if vocabulary
+            else ""
+        )
+    )

@@ -1,0 +1,221 @@
+"""The fine-tunable classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+from torch import nn
+
+from eegfound.estimators._tuning import TunableEstimator
+
+
+class FoundationClassifier(ClassifierMixin, TunableEstimator):
+    """Classify windows of EEG with a foundation model and a trained head.
+
+    Parameters
+    ----------
+    model : str | None
+        Name of an installed model (:func:`eegfound.list_models`).
+    size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
+        As in :class:`FoundationTransformer`.
+    tuning : {"head", "full"}
+        ``"head"``: the encoder stays frozen (in eval mode), every window is
+        encoded once and the head is fitted on the embeddings. ``"full"``: a
+        copy of the encoder is trained with the head.
+    head : str
+        ``"linear"``, ``"mlp"``, or the name of a plugin's head.
+    head_hidden : int
+        Width of the hidden layer of ``"mlp"``.
+    head_dropout : float
+        Dropout in the head while training.
+    class_weight : dict | "balanced" | None
+        Weight of each class in the loss.
+    max_epochs : int
+        Passes over the training data.
+    lr : float | None
+        Learning rate. None: 1 for ``"head"`` (L-BFGS with line search),
+        5e-4 for ``"full"`` (AdamW).
+    weight_decay : float | None
+        None: 0.01 for ``"head"`` (an L2 penalty on the head's matrices),
+        0.05 for ``"full"``.
+    layer_decay : float | None
+        Factor on the learning rate per layer below the head (``"full"``).
+    train_batch_size : int
+        Windows per training step (``"full"``; a head sees all at once).
+    early_stopping : bool
+        Hold out part of the *groups* given to ``fit`` and keep the weights of
+        the best validation loss.
+    validation_fraction : float
+        Share of the groups held out.
+    patience : int
+        Epochs without a better validation loss before training stops.
+    callbacks : list | None
+        skorch callbacks; each fit uses a copy.
+    batch_size, device, dtype, n_threads, model_params
+        As in :class:`FoundationTransformer`; ``batch_size`` is for encoding.
+    verbose : int
+        1 prints skorch's table of epochs.
+    random_state : int | RandomState | None
+        Seed of everything random in ``fit``.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, as given.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.history`` tells each epoch.
+    encoder_, plan_, ch_names_, weights_, fingerprint_, load_report_
+        As in :class:`FoundationTransformer`.
+
+    Examples
+    --------
+    >>> import eegfound as ef
+    >>> clf = ef.FoundationClassifier("labram", tuning="head", class_weight="balanced")
+    >>> clf.tuning
+    'head'
+    """
+
+    _criterion = nn.CrossEntropyLoss
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        size: str | None = None,
+        checkpoint: Any = "default",
+        pretrained: bool = True,
+        info: Any = None,
+        unit: str = "V",
+        pooling: str | None = None,
+        layer: int | None = None,
+        on_unknown: str = "raise",
+        on_short: str = "raise",
+        tuning: str = "head",
+        head: str = "linear",
+        head_hidden: int = 64,
+        head_dropout: float = 0.0,
+        class_weight: Any = None,
+        max_epochs: int = 30,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        layer_decay: float | None = None,
+        train_batch_size: int = 32,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        patience: int = 10,
+        callbacks: list[Any] | None = None,
+        batch_size: int | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        n_threads: int | None = None,
+        model_params: dict[str, Any] | None = None,
+        verbose: int = 0,
+        random_state: Any = 0,
+    ) -> None:
+        self.model = model
+        self.size = size
+        self.checkpoint = checkpoint
+        self.pretrained = pretrained
+        self.info = info
+        self.unit = unit
+        self.pooling = pooling
+        self.layer = layer
+        self.on_unknown = on_unknown
+        self.on_short = on_short
+        self.tuning = tuning
+        self.head = head
+        self.head_hidden = head_hidden
+        self.head_dropout = head_dropout
+        self.class_weight = class_weight
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.layer_decay = layer_decay
+        self.train_batch_size = train_batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.callbacks = callbacks
+        self.batch_size = batch_size
+        self.device = device
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.model_params = model_params
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> FoundationClassifier:
+        """Train the head, or encoder and head.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows of EEG in ``unit``.
+        y : array-like, shape (n_epochs,)
+            Labels of any kind.
+        groups : array-like, shape (n_epochs,) | None
+            Subject of each window; keeps subjects whole when
+            ``early_stopping`` holds data out.
+        sample_weight : array-like, shape (n_epochs,) | None
+            Weight of each window in the loss.
+
+        Returns
+        -------
+        FoundationClassifier
+            The estimator itself.
+        """
+        X, y = self._read(X, reset=True, y=y)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        balance = None
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, y)
+        weight = self._weights(sample_weight, X, balance)
+        self._train(X, codes.astype(np.int64), weight, groups, len(self.classes_))
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores before the softmax.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows.
+
+        Returns
+        -------
+        ndarray, shape (n_epochs,) or (n_epochs, n_classes)
+            For two classes the log-odds of the second.
+        """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities, ``(n_epochs, n_classes)``.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows.
+        """
+        return softmax(self._scores(X), axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return labels as they were given to ``fit``, ``(n_epochs,)``.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows.
+        """
+        scores = self._scores(X)
+        return self.classes_[scores.argmax(axis=1)]

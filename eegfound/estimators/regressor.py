@@ -1,0 +1,172 @@
+"""The fine-tunable regressor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from torch import nn
+
+from eegfound.estimators._tuning import TunableEstimator
+
+
+class FoundationRegressor(RegressorMixin, TunableEstimator):
+    """Predict numbers from windows of EEG with a foundation model.
+
+    Targets are standardized (weighted mean and spread of the training data)
+    before the squared error is taken, and predictions are brought back.
+
+    Parameters
+    ----------
+    model : str | None
+        Name of an installed model (:func:`eegfound.list_models`).
+    size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
+        As in :class:`FoundationTransformer`.
+    tuning, head, head_hidden, head_dropout, max_epochs, lr, weight_decay, layer_decay
+        As in :class:`FoundationClassifier`.
+    train_batch_size, early_stopping, validation_fraction, patience, callbacks
+        As in :class:`FoundationClassifier`.
+    batch_size, device, dtype, n_threads, model_params, verbose, random_state
+        As in :class:`FoundationClassifier`.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.history`` tells each epoch.
+    target_mean_, target_scale_ : ndarray, shape (n_outputs,)
+        Standardization of the targets.
+    encoder_, plan_, ch_names_, weights_, fingerprint_, load_report_
+        As in :class:`FoundationTransformer`.
+
+    Examples
+    --------
+    >>> import eegfound as ef
+    >>> ef.FoundationRegressor("labram", head="mlp").head
+    'mlp'
+    """
+
+    _criterion = nn.MSELoss
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        size: str | None = None,
+        checkpoint: Any = "default",
+        pretrained: bool = True,
+        info: Any = None,
+        unit: str = "V",
+        pooling: str | None = None,
+        layer: int | None = None,
+        on_unknown: str = "raise",
+        on_short: str = "raise",
+        tuning: str = "head",
+        head: str = "linear",
+        head_hidden: int = 64,
+        head_dropout: float = 0.0,
+        max_epochs: int = 30,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        layer_decay: float | None = None,
+        train_batch_size: int = 32,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
+        patience: int = 10,
+        callbacks: list[Any] | None = None,
+        batch_size: int | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        n_threads: int | None = None,
+        model_params: dict[str, Any] | None = None,
+        verbose: int = 0,
+        random_state: Any = 0,
+    ) -> None:
+        self.model = model
+        self.size = size
+        self.checkpoint = checkpoint
+        self.pretrained = pretrained
+        self.info = info
+        self.unit = unit
+        self.pooling = pooling
+        self.layer = layer
+        self.on_unknown = on_unknown
+        self.on_short = on_short
+        self.tuning = tuning
+        self.head = head
+        self.head_hidden = head_hidden
+        self.head_dropout = head_dropout
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.layer_decay = layer_decay
+        self.train_batch_size = train_batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.callbacks = callbacks
+        self.batch_size = batch_size
+        self.device = device
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.model_params = model_params
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> FoundationRegressor:
+        """Train the head, or encoder and head.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows of EEG in ``unit``.
+        y : array-like, shape (n_epochs,) or (n_epochs, n_outputs)
+            Targets.
+        groups : array-like, shape (n_epochs,) | None
+            Subject of each window; keeps subjects whole when
+            ``early_stopping`` holds data out.
+        sample_weight : array-like, shape (n_epochs,) | None
+            Weight of each window in the loss.
+
+        Returns
+        -------
+        FoundationRegressor
+            The estimator itself.
+        """
+        X, y = self._read(X, reset=True, y=y)
+        weight = self._weights(sample_weight, X, None)
+        targets = np.asarray(y, dtype=np.float64)
+        self._y_is_1d = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
+        self.target_mean_ = np.average(targets, axis=0, weights=weight)
+        spread = np.sqrt(np.average((targets - self.target_mean_) ** 2, axis=0, weights=weight))
+        self.target_scale_ = np.where(spread > 0, spread, 1.0)
+        standard = (targets - self.target_mean_) / self.target_scale_
+        self._train(X, standard, weight, groups, standard.shape[1])
+        return self
+
+    def _y_options(self, y: Any) -> dict[str, Any]:
+        return {} if isinstance(y, str) else {"multi_output": True, "y_numeric": True}
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return predictions in the unit of the targets.
+
+        Parameters
+        ----------
+        X : ndarray, shape (n_epochs, n_channels, n_times) | mne.Epochs
+            Windows.
+
+        Returns
+        -------
+        ndarray, shape (n_epochs,) or (n_epochs, n_outputs)
+            As ``y`` was given.
+        """
+        values = self._scores(X) * self.target_scale_ + self.target_mean_
+        return values[:, 0] if self._y_is_1d else values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,242 @@
+"""Putting weights into networks: strictly, with a report, once per process."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+
+from eegfound.base import CheckpointError, RandomWeightsWarning
+from eegfound.models.files import fingerprint, read_tensors
+from eegfound.models.network import EncoderNetwork
+from eegfound.models.report import LoadReport
+from eegfound.models.spec import FoundationModel, load_object
+from eegfound.models.store import CheckpointFile, find_checkpoint
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A network with weights, in eval mode, shared within the process.
+
+    Attributes
+    ----------
+    network : EncoderNetwork
+        Must not be changed; copy it before training.
+    size : str
+        Named size.
+    config : dict
+        Configuration it was built with.
+    fingerprint : str
+        Digest of its tensors.
+    weights : str
+        Name or path of the checkpoint, or ``"random"``.
+    report : LoadReport | None
+        None for random weights.
+    file : CheckpointFile | None
+        None for random weights.
+    """
+
+    network: EncoderNetwork
+    size: str
+    config: Mapping[str, Any]
+    fingerprint: str
+    weights: str
+    report: LoadReport | None = None
+    file: CheckpointFile | None = field(default=None, repr=False)
+
+
+def load_state(
+    network: torch.nn.Module,
+    state: Mapping[str, Any],
+    *,
+    optional: tuple[str, ...] = (),
+    dropped: tuple[str, ...] = (),
+    source: str = "",
+) -> LoadReport:
+    """Copy a state dict into a network if, and only if, it fits.
+
+    Parameters
+    ----------
+    network : Module
+        Receives the tensors; unchanged when the state does not fit.
+    state : mapping of str to Tensor
+        The tensors, under the network's own names.
+    optional : tuple of str
+        ``fnmatch`` patterns of tensors that may be missing.
+    dropped : tuple of str
+        What a converter left out, for the report.
+    source : str
+        Where the state came from, for the report.
+
+    Returns
+    -------
+    LoadReport
+        Whose ``ok`` tells whether the tensors were copied.
+    """
+    own = network.state_dict()
+    absent = [key for key in own if key not in state]
+    may_miss = {key for key in absent if any(fnmatch(key, pattern) for pattern in optional)}
+    mismatched = tuple(
+        (key, tuple(state[key].shape), tuple(own[key].shape))
+        for key in own
+        if key in state and tuple(state[key].shape) != tuple(own[key].shape)
+    )
+    wrong = {key for key, _, _ in mismatched}
+    report = LoadReport(
+        matched=tuple(key for key in own if key in state and key not in wrong),
+        missing=tuple(key for key in absent if key not in may_miss),
+        unexpected=tuple(key for key in state if key not in own),
+        mismatched=mismatched,
+        optional=tuple(sorted(may_miss)),
+        dropped=tuple(dropped),
+        source=source,
+    )
+    if report.ok:
+        with torch.no_grad():
+            for key in report.matched:
+                own[key].copy_(state[key])
+    return report
+
+
+def build_random(
+    model: FoundationModel, size: str, pooling: str | None, config: Mapping[str, Any], seed: int
+) -> EncoderNetwork:
+    """Build a network with fresh weights drawn from ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = model.build(size, pooling=pooling, **config)
+    if not isinstance(network, EncoderNetwork):
+        raise CheckpointError(f"{model.name}: {model.network} did not return an EncoderNetwork.")
+    return network.float().eval()
+
+
+def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNetwork) -> LoadReport:
+    spec = file.spec
+    raw = read_tensors(file.path, spec.safe_globals if spec else ())
+    dropped: tuple[str, ...] = ()
+    optional = spec.optional_keys if spec else network.optional_state
+    if spec is not None and spec.converter:
+        try:
+            state, left_out = load_object(spec.converter)(raw, network)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{file.path} does not have the layout of {spec.name!r}: {error}"
+            ) from error
+        dropped = tuple(left_out)
+    else:
+        state, dropped = network.adapt_state(raw)
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise CheckpointError(f"{file.path} does not hold a state dict (name to tensor).")
+    report = load_state(
+        network, state, optional=optional, dropped=dropped, source=str(file.path)
+    )
+    if not report.ok:
+        raise CheckpointError(
+            f"{file.path} does not fit {model.name} of size {file.size!r} ({report.summary()}). "
+            f"{report.faults()}.{_other_size(model, state, file.size)}"
+        )
+    for key in report.matched:
+        if state[key].is_floating_point() and not torch.isfinite(state[key]).all():
+            raise CheckpointError(f"{file.path}: tensor {key!r} holds NaN or infinity.")
+    return report
+
+
+def _other_size(model: FoundationModel, state: Mapping[str, Any], tried: str) -> str:
+    """Name the size whose tensors have the shapes in the file, if there is one."""
+    for size in model.sizes:
+        if size == tried:
+            continue
+        with torch.device("meta"):
+            other = model.build(size).state_dict()
+        common = [key for key in other if key in state]
+        if common and all(tuple(state[k].shape) == tuple(other[k].shape) for k in common):
+            return f" Its shapes are those of size={size!r}."
+    return ""
+
+
+_MAX_SHARED = 4
+_shared: OrderedDict[tuple[Any, ...], LoadedEncoder] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _hashable(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, repr(value)) for key, value in config.items()))
+
+
+def load_encoder(
+    model: FoundationModel,
+    *,
+    size: str | None = None,
+    checkpoint: Any = "default",
+    pooling: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    warn: bool = True,
+) -> LoadedEncoder:
+    """Return a network with weights; the same object for the same request.
+
+    Parameters
+    ----------
+    model : FoundationModel
+        The model.
+    size : str | None
+        Named size; None takes the checkpoint's or the model's default.
+    checkpoint : str | path-like | None
+        See :func:`eegfound.models.store.find_checkpoint`; None means random
+        weights drawn from ``seed``.
+    pooling : str | None
+        Read-out the network is built for.
+    config : mapping | None
+        Overrides of the size's configuration.
+    seed : int
+        Seed of random weights (and of tensors a checkpoint may lack).
+    warn : bool
+        Whether random weights are announced.
+
+    Returns
+    -------
+    LoadedEncoder
+        With the network in eval mode.
+
+    Raises
+    ------
+    CheckpointError
+        If a file cannot be found, read, or does not fit.
+    """
+    config = dict(config or {})
+    file = None
+    if checkpoint is not None:
+        file = find_checkpoint(model, checkpoint, size=size)
+        config = {**file.metadata.get("config", {}), **config}
+    elif warn:
+        warnings.warn(
+            f"{model.name}: random weights (checkpoint=None). This network is untrained: its "
+            "embeddings are a random projection, not those of a foundation model.",
+            RandomWeightsWarning,
+            stacklevel=3,
+        )
+    size = file.size if file else (size or model.default_size)
+    source = (str(file.path), file.sha256) if file else ("random", str(seed))
+    key = (model.name, id(model), size, pooling, _hashable(config), source, seed)
+    with _lock:
+        if key in _shared:
+            _shared.move_to_end(key)
+            return _shared[key]
+    network = build_random(model, size, pooling, config, seed)
+    report = _read_file(model, file, network) if file else None
+    weights = "random" if file is None else (file.spec.name if file.spec else str(file.path))
+    network.requires_grad_(False)
+    loaded = LoadedEncoder(
+        network, size, config, fingerprint(network.state_dict()), weights, report, file
+    )
+    with _lock:
+        _shared[key] = loaded
+        while len(_shared) > _MAX_SHARED:
+            _shared.popitem(last=False)
+    return loaded

@@ -1,0 +1,377 @@
+"""The frozen encoder: inputs, invariances, persistence."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import mne
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+
+import eegfound as ef
+from eegfound.base import CheckpointError, RandomWeightsWarning, SpecError, UnitError
+from eegfound.estimators import FoundationTransformer
+from eegfound.models import registry
+from eegfound.models.files import save_weights
+from eegfound.models.loading import build_random
+from eegfound.testing.toy import ELECTRODES, toy_model
+
+pytestmark = pytest.mark.usefixtures("toy")
+NAMES = ("Fp1", "C3", "Cz", "C4", "O1")
+
+
+def info(sfreq=100.0, names=NAMES):
+    return ef.ChannelInfo(names, sfreq)
+
+
+def eeg(n=6, n_channels=5, n_times=200, seed=0):
+    """Numbers the size of EEG in volts."""
+    return 1e-5 * np.random.default_rng(seed).standard_normal((n, n_channels, n_times))
+
+
+def encoder(**params):
+    return FoundationTransformer(**({"model": "toy", "checkpoint": None, "info": info()} | params))
+
+
+def test_units_give_the_same_embedding():
+    X = eeg()
+    volts = encoder().fit_transform(X)
+    assert volts.dtype == np.float32
+    assert volts.shape == (6, 16)
+    np.testing.assert_allclose(encoder(unit="uV").fit_transform(X * 1e6), volts, rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(encoder(unit="mV").fit_transform(X * 1e3), volts, rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        encoder().fit_transform(X.astype(np.float32)), volts, rtol=2e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("unit", "factor", "hint"), [("V", 1e6, "unit='uV'"), ("uV", 1, "unit='V'")])
+def test_a_wrong_unit_is_an_error_that_names_the_right_one(unit, factor, hint):
+    with pytest.raises(UnitError, match=hint):
+        encoder(unit=unit).fit(eeg() * factor)
+    fitted = encoder().fit(eeg())
+    with pytest.raises(UnitError, match="unit='uV'"):
+        fitted.transform(eeg() * 1e6)
+
+
+def test_adc_counts_are_no_unit():
+    with pytest.raises(UnitError, match="amplifier's resolution"):
+        encoder(unit="V").fit(eeg() * 1e14)
+
+
+def test_epochs_and_arrays_give_the_same_numbers():
+    X = eeg(n_times=250, n_channels=6)
+    minfo = mne.create_info([*NAMES, "EOG"], 125.0, ["eeg"] * 5 + ["eog"])
+    epochs = mne.EpochsArray(X, minfo, verbose="error")
+    from_array = encoder(info=minfo).fit_transform(X)
+    without = encoder(info=None)
+    np.testing.assert_array_equal(without.fit_transform(epochs), from_array)
+    np.testing.assert_array_equal(without.fit(X=epochs).transform(epochs), from_array)
+    np.testing.assert_array_equal(encoder(info=minfo, unit="uV").fit_transform(epochs), from_array)
+    # The EOG channel is no EEG and changes nothing.
+    np.testing.assert_array_equal(encoder(info=info(125.0)).fit_transform(X[:, :5]), from_array)
+    # Epochs in another channel order are put in order by name.
+    turned = epochs.copy().reorder_channels(epochs.ch_names[::-1])
+    np.testing.assert_array_equal(without.transform(turned), from_array)
+
+
+def test_epochs_of_another_rate_or_cap_are_refused():
+    X = eeg(n_times=250)
+    fitted = encoder(info=None).fit(mne.EpochsArray(X, mne.create_info(NAMES, 125.0, "eeg"), verbose="error"))
+    slow = mne.EpochsArray(X, mne.create_info(NAMES, 100.0, "eeg"), verbose="error")
+    with pytest.raises(SpecError, match=r"epochs\.resample\(125\)"):
+        fitted.transform(slow)
+    few = mne.EpochsArray(X[:, :3], mne.create_info(NAMES[:3], 125.0, "eeg"), verbose="error")
+    with pytest.raises(SpecError, match="lack the channel"):
+        fitted.transform(few)
+
+
+def test_rate_is_changed_as_the_model_declares():
+    from eegfound.preprocessing.resampling import resample
+
+    X = eeg(n_times=500)
+    there = encoder(info=info(250.0)).fit_transform(X)
+    by_hand = encoder().fit_transform(resample(X, 250.0, 100.0, method="polyphase"))
+    np.testing.assert_allclose(there, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_order_of_channels_with_their_names_changes_nothing():
+    X = eeg()
+    order = [3, 0, 4, 2, 1]
+    plain = encoder().fit_transform(X)
+    turned = encoder(info=info(names=[NAMES[i] for i in order])).fit_transform(X[:, order])
+    np.testing.assert_allclose(turned, plain, atol=1e-6)
+    wrong = encoder(info=info(names=[NAMES[i] for i in order])).fit_transform(X)
+    assert np.abs(wrong - plain).max() > 1e-3
+
+
+def test_not_recorded_is_the_same_as_not_there():
+    X = eeg()
+    gaps = X.copy()
+    gaps[::2, 1] = np.nan
+    gaps[1, 3] = np.nan
+    mixed = encoder().fit_transform(gaps)
+    without = encoder(info=info(names=[NAMES[i] for i in (0, 2, 3, 4)])).fit_transform(X[:, [0, 2, 3, 4]])
+    np.testing.assert_allclose(mixed[::2], without[::2], atol=1e-6)
+    np.testing.assert_array_equal(mixed[3], encoder().fit_transform(X)[3])
+
+
+def test_numbers_depend_on_the_epoch_alone():
+    X = eeg(n=21)
+    X[5:9, 2] = np.nan
+    all_at_once = encoder().fit_transform(X)
+    enc = encoder().fit(X)
+    one_by_one = np.vstack([enc.transform(x[None]) for x in X])
+    np.testing.assert_array_equal(one_by_one, all_at_once)
+    order = np.random.default_rng(1).permutation(21)
+    np.testing.assert_array_equal(enc.transform(X[order]), all_at_once[order])
+    for n_threads in (1, 2, 3):
+        np.testing.assert_array_equal(encoder(n_threads=n_threads).fit_transform(X), all_at_once)
+
+
+def test_batch_size_changes_nothing_that_matters():
+    X = eeg(n=11)
+    np.testing.assert_allclose(
+        encoder(batch_size=3).fit_transform(X), encoder(batch_size=64).fit_transform(X), atol=1e-6
+    )
+
+
+def test_long_windows_are_cut_and_pooled():
+    X = eeg(n_times=900)  # nine patches, four fit into one pass: 3 + 3 + 3
+    enc = encoder()
+    whole = enc.fit_transform(X)
+    assert whole.shape == (6, 16)
+    thirds = np.stack([encoder().fit_transform(X[..., i : i + 300]) for i in (0, 300, 600)])
+    np.testing.assert_allclose(whole, thirds.mean(axis=0), atol=1e-5)
+
+
+def test_rest_of_a_window_is_announced_when_it_is_large():
+    with pytest.warns(UserWarning, match=r"last 0\.5 s are not used"):
+        encoder().fit(eeg(n_times=250))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        encoder().fit(eeg(n_times=305))
+
+
+def test_short_windows():
+    with pytest.raises(SpecError, match="on_short='pad'"):
+        encoder().fit(eeg(n_times=80))
+    assert encoder(on_short="pad").fit_transform(eeg(n_times=80)).shape == (6, 16)
+
+
+def test_unknown_channels():
+    names = ("Fp1", "Foo9", "Cz", "C4", "O1")
+    with pytest.raises(SpecError, match=r"\['Foo9'\].*on_unknown='drop'.*MontageMapper"):
+        encoder(info=info(names=names)).fit(eeg())
+    enc = encoder(info=info(names=names), on_unknown="drop").fit(eeg())
+    assert enc.ch_names_ == ["Fp1", "Cz", "C4", "O1"]
+    assert enc.plan_.dropped == ("Foo9",)
+
+
+def test_without_info():
+    X = eeg(n_channels=19)
+    np.testing.assert_array_equal(
+        encoder(info=None).fit_transform(X), encoder(info=info(names=ELECTRODES)).fit_transform(X)
+    )
+    with pytest.raises(SpecError, match="pass info="):
+        encoder(info=None).fit(eeg())
+    with pytest.raises(SpecError, match="info names 5"):
+        encoder().fit(eeg(n_channels=4))
+    with pytest.raises(SpecError, match=r"numpy\.newaxis"):
+        encoder().fit(eeg()[0])
+
+
+def test_two_dimensions_mean_one_channel():
+    X = eeg(n_channels=1)
+    one = encoder(info=info(names=["Cz"]))
+    np.testing.assert_array_equal(one.fit_transform(X[:, 0]), one.fit_transform(X))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X: X.__setitem__((2, 1, 5), np.nan), "NaN in part"),
+        (lambda X: X.__setitem__((2, 1, 5), np.inf), "inf"),
+        (lambda X: X.__setitem__(3, np.nan), "every channel of 1 epoch"),
+    ],
+)
+def test_bad_numbers(spoil, message):
+    X = eeg()
+    spoil(X)
+    with pytest.raises(SpecError, match=message):
+        encoder().fit(X)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "mean_std", "channels", "flatten"])
+def test_poolings_and_names(pooling):
+    enc = encoder(pooling=pooling).set_output(transform="pandas")
+    table = enc.fit_transform(eeg())
+    assert len(set(table.columns)) == table.shape[1] == enc.n_features_out_
+    assert table.columns[0].startswith(f"toy-small.out.{pooling}.")
+    expected = {"mean": 16, "cls": 16, "max": 16, "mean_std": 32, "channels": 80, "flatten": 11 * 16}
+    assert table.shape == (6, expected[pooling])
+
+
+def test_pooling_definitions():
+    X = eeg()
+    per_channel = encoder(pooling="channels").fit_transform(X).reshape(6, 5, 16)
+    np.testing.assert_allclose(per_channel.mean(axis=1), encoder().fit_transform(X), atol=1e-6)
+    flat = encoder(pooling="flatten").fit_transform(X).reshape(6, 11, 16)
+    np.testing.assert_allclose(flat[:, 0], encoder(pooling="cls").fit_transform(X), atol=1e-6)
+    np.testing.assert_allclose(flat[:, 1:].max(axis=1), encoder(pooling="max").fit_transform(X), atol=1e-6)
+
+
+def test_a_read_out_that_changes_length_is_refused():
+    enc = encoder(pooling="flatten").fit(eeg())
+    with pytest.raises(SpecError, match="pooling='mean'"):
+        enc.transform(eeg(n_times=300))
+
+
+def test_layers():
+    X = eeg()
+    outputs = [encoder(layer=i).fit_transform(X) for i in (0, 1, 2)]
+    assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(outputs, outputs[1:]))
+    np.testing.assert_array_equal(encoder(layer=-1).fit_transform(X), outputs[2])
+    with pytest.raises(SpecError, match="layer=3"):
+        encoder(layer=3).fit(X)
+    assert encoder(layer=1).fit(X).get_feature_names_out()[0] == "toy-small.layer01.mean.000"
+
+
+def test_lower_precision_agrees():
+    X = eeg()
+    a, b = encoder().fit_transform(X), encoder(dtype="bfloat16").fit_transform(X)
+    assert b.dtype == np.float32
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosine.min() > 0.99
+    assert np.abs(a - b).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"dtype": "int8"}, "dtype="),
+        ({"device": "tpu9"}, "device="),
+        ({"batch_size": 0}, "batch_size="),
+        ({"n_threads": 0}, "n_threads="),
+        ({"pooling": "median"}, "pooling="),
+        ({"size": "giant"}, "size="),
+        ({"unit": "kV"}, "unit="),
+        ({"on_unknown": "maybe"}, "on_unknown="),
+        ({"info": "10-20"}, "info must be"),
+    ],
+)
+def test_bad_parameters_are_named(params, message):
+    with pytest.raises(ValueError, match=message):
+        encoder(**params).fit(eeg())
+
+
+def test_no_model_named():
+    with pytest.raises(SpecError, match="model=None"):
+        FoundationTransformer(info=info()).fit(eeg())
+
+
+def test_random_weights_are_loud():
+    for params in ({"checkpoint": None}, {"pretrained": False}):
+        with pytest.warns(RandomWeightsWarning):
+            enc = FoundationTransformer("toy", info=info(), **params).fit(eeg())
+        assert enc.weights_ == "random"
+
+
+def test_the_users_random_numbers_are_left_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    np.random.seed(0)  # noqa: NPY002 - the global generator is what is tested
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    encoder().fit_transform(eeg())
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_refitting_on_another_cap():
+    enc = encoder(info=None)
+    X = eeg(n_channels=19)
+    enc.fit(X)
+    enc.set_params(info=info()).fit(eeg())
+    np.testing.assert_array_equal(enc.transform(eeg()), encoder().fit_transform(eeg()))
+
+
+@pytest.fixture
+def published(tmp_path, toy):
+    network = build_random(toy, "wide", None, {}, seed=7)
+    return save_weights(
+        tmp_path / "w.safetensors", network.state_dict(), {"model": "toy", "size": "wide"}
+    )
+
+
+def test_pickle_refers_to_published_weights(published):
+    enc = encoder(checkpoint=str(published)).fit(eeg())
+    expected = enc.transform(eeg())
+    raw = pickle.dumps(enc)
+    weights = published.read_bytes()
+    assert len(raw) < len(weights)
+    np.testing.assert_array_equal(pickle.loads(raw).transform(eeg()), expected)
+    assert clone(enc).fit(eeg()).encoder_.network is enc.encoder_.network
+    # The same file with other contents is noticed.
+    other = build_random(registry.get("toy"), "wide", None, {}, seed=8)
+    save_weights(published, other.state_dict(), {"model": "toy", "size": "wide"})
+    with pytest.raises(CheckpointError, match="the file has changed"):
+        pickle.loads(raw).transform(eeg())
+    published.unlink()
+    with pytest.raises(CheckpointError, match="does not exist"):
+        pickle.loads(raw).transform(eeg())
+
+
+def test_random_weights_travel_to_a_fresh_process(tmp_path):
+    enc = encoder(random_state=11).fit(eeg())
+    np.save(tmp_path / "expected.npy", enc.transform(eeg()))
+    np.save(tmp_path / "X.npy", eeg())
+    (tmp_path / "enc.pickle").write_bytes(pickle.dumps(enc))
+    code = f"""
+        import pickle, numpy as np, pathlib
+        from eegfound.models import registry
+        from eegfound.testing.toy import toy_model
+        registry.register(toy_model())
+        at = pathlib.Path({str(tmp_path)!r})
+        enc = pickle.loads((at / "enc.pickle").read_bytes())
+        assert np.array_equal(enc.transform(np.load(at / "X.npy")), np.load(at / "expected.npy"))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_a_missing_plugin_is_named_when_unpickling():
+    with registry.registered(toy_model("short-lived")):
+        raw = pickle.dumps(encoder(model="short-lived").fit(eeg()))
+    with pytest.raises(KeyError, match="short-lived"):
+        pickle.loads(raw)
+
+
+def test_search_over_read_outs_is_the_same_for_any_n_jobs():
+    X, y, groups = eeg(n=40), np.repeat(["a", "b"], 20), np.tile(np.arange(5), 8)
+    X[20:, 1] *= 3
+    pipe = make_pipeline(encoder(), LogisticRegression())
+    grid = {"foundationtransformer__pooling": ["mean", "mean_std"], "logisticregression__C": [0.1, 1]}
+    results = []
+    for n_jobs in (1, 2):
+        search = GridSearchCV(pipe, grid, cv=GroupKFold(3), n_jobs=n_jobs, error_score="raise")
+        with _threading_backend():
+            search.fit(X, y, groups=groups)
+        results.append(search.cv_results_["split0_test_score"])
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def _threading_backend():
+    # The toy model is registered in this process only, so workers are threads here;
+    # the plugins' tests use processes.
+    import joblib
+
+    return joblib.parallel_config("threading")
