@@ -1,1 +1,32 @@
-"""TBD."""
+"""The command ``eegfound``: thin commands over the layers below."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+from eegfound.base import CheckpointError, PluginError, SpecError
+
+
+def _say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    """Print a warning as one line of its own, without a source line."""
+    from eegfound.cli._output import errors
+
+    errors.print(f"[yellow]{category.__name__}[/]: {message}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; known mistakes end in one line, not in a traceback."""
+    from eegfound.cli._output import errors
+    from eegfound.cli.app import app
+
+    warnings.showwarning = _say_warning
+    try:
+        app()
+    except (SpecError, CheckpointError, PluginError) as error:
+        errors.print(f"[red]Error[/]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("\nStopped. What is finished is kept; the same command goes on from there.")
+        sys.exit(130)

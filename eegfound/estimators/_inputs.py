@@ -234,13 +234,13 @@ def plan_input(
         from eegfound.montage import parse_names
 
         parsed = parse_names(names).channels
-        keep = [i for i, channel in enumerate(parsed) if channel.kind != "non-eeg"]
+        keep = [i for i, channel in enumerate(parsed) if channel.is_eeg]
         left_out = [names[i] for i in range(len(names)) if i not in keep]
         unknown: list[str] = []
         rows = [-1] * len(names)
         known = [channel.name or channel.cleaned for channel in parsed]
     else:
-        from eegfound.montage.matching import match_vocabulary
+        from eegfound.montage import match_vocabulary
 
         match = match_vocabulary(names, spec.vocabulary)
         unknown, left_out = list(match.unknown), list(match.left_out)

@@ -1,0 +1,74 @@
+"""``eegfound doctor``: which models can take a recording, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eegfound.cli._output import console, print_json
+from eegfound.cli.listing import Json
+
+
+def doctor(
+    file: Annotated[Path, typer.Argument(help="A recording in any format MNE reads.")],
+    model: Annotated[str, typer.Option(help="Only this model.")] = "",
+    window: Annotated[
+        float | None, typer.Option(help="Length of the windows in seconds you have in mind.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say for a recording which models can take it and what must be done first."""
+    from eegfound.base import plausible_unit, robust_amplitude
+    from eegfound.models import list_models
+    from eegfound.montage import parse_names
+    from eegfound.preprocessing import describe_preparation, read_recording
+
+    raw = read_recording(file)
+    sfreq = float(raw.info["sfreq"])
+    eeg = raw.copy().pick("eeg") if "eeg" in raw else raw
+    data = eeg.get_data()[:, :: max(1, raw.n_times // 200_000)]
+    amplitude = robust_amplitude(data[None])
+    unit = plausible_unit(amplitude) if amplitude > 0 else None
+    report = parse_names(eeg.ch_names)
+    n_times = None if window is None else round(window * sfreq)
+    plans = [
+        describe_preparation(name, raw.info, n_times)
+        for name in ([model] if model else list_models())
+    ]
+    facts: dict[str, Any] = {
+        "file": str(file),
+        "n_channels": len(raw.ch_names),
+        "sfreq": sfreq,
+        "seconds": raw.n_times / sfreq,
+        "median_absolute_amplitude_volts": amplitude,
+        "unit_ok": unit == "V",
+        "names": report.to_dict(),
+    }
+    if as_json:
+        print_json(
+            facts | {"models": [{**p.to_dict(), "code": p.code(str(file), window=window)} for p in plans]}
+        )
+        return
+    console.print(
+        f"[bold]{file}[/]: {facts['n_channels']} channels, {sfreq:g} Hz, {facts['seconds']:.1f} s",
+        highlight=False,
+    )
+    if unit != "V":
+        console.print(
+            f"[red]Unit[/]: the median absolute amplitude is {amplitude:.2g}, which is not EEG in "
+            "volts"
+            + (f"; it looks like {unit}: divide the data by {1e6 if unit == 'uV' else 1e3:g}." if unit else ".")
+        )
+    else:
+        console.print(f"Amplitude {amplitude * 1e6:.1f} µV: plausible for EEG.", highlight=False)
+    console.print(str(report), markup=False, highlight=False)
+    for plan in plans:
+        console.rule(plan.model, align="left")
+        console.print(str(plan), markup=False, highlight=False)
+        if plan.ok:
+            console.print()
+            print(plan.code(str(file), window=window))
+    if not plans:
+        console.print("No model is installed. Try: pip install eegfound-labram")

@@ -1,0 +1,77 @@
+"""What LaBraM declares to the suite (imports neither torch nor a network)."""
+
+from __future__ import annotations
+
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
+from eegfound_labram.vocabulary import VOCABULARY
+
+#: The sets of the paper's pretraining corpus (its appendix), by name.
+PRETRAINING = (
+    "TUAR", "TUEP", "TUSZ", "TUSL", "SEED series", "EEGMMIDB", "BCI Competition IV-1",
+    "Emobrain", "Grasp and Lift", "Inria BCI Challenge", "Raw EEG Data", "Resting State EEG",
+    "SPIS Resting State", "Target Versus Non-Target", "Siena Scalp EEG", "self-collected",
+)  # fmt: skip
+
+MODEL = FoundationModel(
+    name="labram",
+    summary="Large Brain Model: masked modelling of vector-quantized one-second patches",
+    input=InputSpec(
+        sfreq=200.0,
+        patch_samples=200,
+        max_samples=3200,
+        unit="uV",
+        scale=0.01,
+        vocabulary=VOCABULARY,
+        band=(0.1, 75.0),
+        notch=50.0,
+        window_seconds=(4.0, 16.0),
+        default_channel="CZ",
+    ),
+    network="eegfound_labram.network:build_encoder",
+    sizes={
+        "base": {"out_chans": 8, "depth": 12, "num_heads": 10, "init_values": 0.1},
+        "large": {"out_chans": 16, "depth": 24, "num_heads": 16, "init_values": 1e-5},
+        "huge": {"out_chans": 32, "depth": 48, "num_heads": 16, "init_values": 1e-6},
+        "tiny": {"out_chans": 4, "depth": 4, "num_heads": 5, "init_values": 0.1},
+    },
+    default_size="base",
+    checkpoints=(
+        Checkpoint(
+            name="labram-base",
+            size="base",
+            filename="labram-base.pth",
+            urls=("https://github.com/935963004/LaBraM/raw/main/checkpoints/labram-base.pth",),
+            licence="MIT (repository 935963004/LaBraM)",
+            converter="eegfound_labram.checkpoint:convert_encoder",
+            optional_keys=("fc_norm.*", "head.*"),
+            safe_globals=("argparse:Namespace",),
+            how_to_get=(
+                "The authors publish it as checkpoints/labram-base.pth in the GitHub repository "
+                "935963004/LaBraM."
+            ),
+            pretraining_datasets=PRETRAINING,
+        ),
+    ),
+    objective="eegfound_labram.objective:build_objective",
+    transformer="eegfound_labram.estimators:LaBraMTransformer",
+    classifier="eegfound_labram.estimators:LaBraMClassifier",
+    regressor="eegfound_labram.estimators:LaBraMRegressor",
+    golden="eegfound_labram.golden:reproduce",
+    citation=(
+        "Jiang, Zhao, Lu: Large Brain Model for Learning Generic Representations with Tremendous "
+        "EEG Data in BCI, ICLR 2024, arXiv 2405.18765"
+    ),
+    licence="MIT (reference code); this implementation BSD-3-Clause",
+    url="https://github.com/935963004/LaBraM",
+    notes=(
+        "T3/T7, T4/T8, T5/P7, T6/P8, M1/A1 and M2/A2 have rows of their own: names are used as recorded.",
+        "With mean pooling the final norm starts fresh, as in the reference; "
+        "model_params={'transfer_norm': True} takes the pretrained one.",
+    ),
+)
+
+
+@hookimpl
+def eegfound_models() -> list[FoundationModel]:
+    """Return LaBraM."""
+    return [MODEL]
