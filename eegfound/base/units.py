@@ -47,8 +47,8 @@ def robust_amplitude(X: np.ndarray) -> float:
         NaN when nothing was recorded, 0.0 when all is flat.
     """
     flat = X.reshape(-1, X.shape[-1])
-    if len(flat) > 2000:  # an even sample says as much as the whole
-        flat = flat[:: len(flat) // 2000 + 1]
+    if len(flat) > 256:  # an even sample says as much as the whole
+        flat = flat[:: len(flat) // 256 + 1]
     flat = flat[~np.isnan(flat).any(axis=1)]
     if flat.size == 0:
         return float("nan")

@@ -1,0 +1,100 @@
+"""The same LaBraM in braindecode, for comparisons of numbers and of speed."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+import types
+import warnings
+
+import torch
+
+
+def import_braindecode_labram():
+    """Return braindecode's ``Labram`` class.
+
+    braindecode imports torchaudio, whose binary does not load beside a CPU
+    build of torch; LaBraM does not use it, so an empty module stands in then.
+
+    Raises
+    ------
+    ImportError
+        If braindecode is not installed or cannot be imported.
+    """
+    try:
+        import torchaudio  # noqa: F401
+    except (ImportError, OSError):
+        for name in [m for m in sys.modules if m.split(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        for name in ("torchaudio", "torchaudio.functional", "torchaudio.transforms"):
+            module = types.ModuleType(name)
+            module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+            module.__getattr__ = _absent
+            sys.modules[name] = module
+            if "." in name:
+                setattr(sys.modules["torchaudio"], name.split(".")[1], module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from braindecode.models import Labram
+    return Labram
+
+
+def _absent(name: str) -> type:
+    """Stand in for a name imported from torchaudio and never used."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return type(name, (), {})
+
+
+def to_braindecode(state: dict, n_patches: int) -> dict:
+    """Rename our (the official) tensors as braindecode's ``Labram`` calls them.
+
+    Parameters
+    ----------
+    state : dict
+        State dict of our LaBraM encoder with mean pooling.
+    n_patches : int
+        Patches per window: braindecode's time table has ``n_patches + 1`` rows.
+    """
+    renamed = {}
+    for key, value in state.items():
+        key = key.replace("mlp.fc1.", "mlp.0.").replace("mlp.fc2.", "mlp.2.")
+        if key.startswith("patch_embed."):
+            key = key.replace("patch_embed.", "patch_embed.temporal_conv.", 1)
+        if key == "pos_embed":
+            key = "position_embedding"
+        if key == "time_embed":
+            key, value = "temporal_embedding", value[:, : n_patches + 1]
+        renamed[key.replace("head.", "final_layer.")] = value.clone()
+    return renamed
+
+
+def braindecode_labram(network, ch_names, n_times: int):
+    """Return braindecode's ``Labram`` with the weights of our network, as an encoder.
+
+    Called with a signal and ``ch_names=`` it returns the pooled embedding.
+
+    Parameters
+    ----------
+    network : LaBraM
+        Our base-size encoder with mean pooling.
+    ch_names : list of str
+        Electrodes of the windows it will get.
+    n_times : int
+        Samples per window at 200 Hz.
+    """
+    chs_info = [{"ch_name": name, "kind": "eeg"} for name in ch_names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = import_braindecode_labram()(
+            n_times=n_times, n_outputs=2, chs_info=chs_info, sfreq=200.0,
+            use_mean_pooling=True, init_values=0.1,
+        )  # fmt: skip
+    missing, unexpected = model.load_state_dict(
+        to_braindecode(network.state_dict(), n_times // 200), strict=False
+    )
+    head = {"final_layer.weight", "final_layer.bias"}
+    if unexpected or set(missing) - head:
+        raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
+    model.final_layer = torch.nn.Identity()
+    return model.eval()
