@@ -15,6 +15,7 @@ extensions = [
 html_theme = "pydata_sphinx_theme"
 html_title = "eegfound"
 html_show_sourcelink = False
+templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

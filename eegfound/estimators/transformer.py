@@ -176,7 +176,7 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
 
         Returns
         -------
-        ndarray of float32, shape (n_epochs, n_features_out_)
+        ndarray of float32, shape (n_epochs, n_features)
             Embeddings.
         """
         self._check_fitted()
