@@ -21,9 +21,30 @@ from peers import braindecode_labram
 
 import eegfound as ef
 
-MOTOR = (
-    "FZ FC3 FC1 FCZ FC2 FC4 C5 C3 C1 CZ C2 C4 C6 CP3 CP1 CPZ CP2 CP4 P1 PZ P2 POZ".split()
-)
+MOTOR = [
+    "FZ",
+    "FC3",
+    "FC1",
+    "FCZ",
+    "FC2",
+    "FC4",
+    "C5",
+    "C3",
+    "C1",
+    "CZ",
+    "C2",
+    "C4",
+    "C6",
+    "CP3",
+    "CP1",
+    "CPZ",
+    "CP2",
+    "CP4",
+    "P1",
+    "PZ",
+    "P2",
+    "POZ",
+]
 N_EPOCHS, N_TIMES = 64, 800
 #: Multiply-adds of one epoch in the matrix products of LaBraM-Base, times two.
 TOKENS = 1 + len(MOTOR) * N_TIMES // 200

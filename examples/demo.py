@@ -27,10 +27,14 @@ def main() -> None:
     args = parser.parse_args()
 
     X, y, groups, info = ef.datasets.load_sample()
-    print(f"{len(X)} windows of {X.shape[2] / info.sfreq:g} s, {info.n_channels} electrodes, "
-          f"{len(set(groups))} subjects, classes {", ".join(sorted(set(y)))}")  # fmt: skip
+    print(
+        f"{len(X)} windows of {X.shape[2] / info.sfreq:g} s, {info.n_channels} electrodes, "
+        f"{len(set(groups))} subjects, classes {' and '.join(sorted(set(y)))}"
+    )
     weights = {name: published_or_random(name) for name in args.models}
-    pipelines = default_pipelines(args.models, BASELINES, info=info, checkpoint=weights, band=(4, 30))
+    pipelines = default_pipelines(
+        args.models, BASELINES, info=info, checkpoint=weights, band=(4, 30)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)  # said once, above
         results = run_benchmark(

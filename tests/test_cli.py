@@ -34,7 +34,9 @@ def recordings(tmp_path):
     folder.mkdir()
     for name, channels in (("a", ["C3", "Cz"]), ("b", ["C3", "POO9h", "EOG"])):
         info = mne.create_info(channels, 125.0, ["eog" if c == "EOG" else "eeg" for c in channels])
-        raw = mne.io.RawArray(1e-5 * rng.standard_normal((len(channels), 1300)), info, verbose="error")
+        raw = mne.io.RawArray(
+            1e-5 * rng.standard_normal((len(channels), 1300)), info, verbose="error"
+        )
         raw.save(folder / f"{name}_raw.fif", verbose="error")
     return folder
 
@@ -121,7 +123,9 @@ def test_an_interrupted_embedding_goes_on(run, recordings, tmp_path, monkeypatch
     run("embed", recordings, *options)
     assert seen == ["a_raw.fif"]
     assert not out.exists()
-    monkeypatch.setattr(module, "_embed_one", lambda r, *rest: (seen.append(r.name), real(r, *rest)))
+    monkeypatch.setattr(
+        module, "_embed_one", lambda r, *rest: (seen.append(r.name), real(r, *rest))
+    )
     assert run("embed", recordings, *options).exit_code == 0
     assert seen == ["a_raw.fif", "b_raw.fif"]
     assert len(out.read_text().splitlines()) == 11

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from itertools import pairwise
 
 import mne
 import numpy as np
@@ -47,14 +48,20 @@ def test_units_give_the_same_embedding():
     volts = encoder().fit_transform(X)
     assert volts.dtype == np.float32
     assert volts.shape == (6, 16)
-    np.testing.assert_allclose(encoder(unit="uV").fit_transform(X * 1e6), volts, rtol=2e-4, atol=1e-6)
-    np.testing.assert_allclose(encoder(unit="mV").fit_transform(X * 1e3), volts, rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        encoder(unit="uV").fit_transform(X * 1e6), volts, rtol=2e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        encoder(unit="mV").fit_transform(X * 1e3), volts, rtol=2e-4, atol=1e-6
+    )
     np.testing.assert_allclose(
         encoder().fit_transform(X.astype(np.float32)), volts, rtol=2e-4, atol=1e-6
     )
 
 
-@pytest.mark.parametrize(("unit", "factor", "hint"), [("V", 1e6, "unit='uV'"), ("uV", 1, "unit='V'")])
+@pytest.mark.parametrize(
+    ("unit", "factor", "hint"), [("V", 1e6, "unit='uV'"), ("uV", 1, "unit='V'")]
+)
 def test_a_wrong_unit_is_an_error_that_names_the_right_one(unit, factor, hint):
     with pytest.raises(UnitError, match=hint):
         encoder(unit=unit).fit(eeg() * factor)
@@ -86,7 +93,9 @@ def test_epochs_and_arrays_give_the_same_numbers():
 
 def test_epochs_of_another_rate_or_cap_are_refused():
     X = eeg(n_times=250)
-    fitted = encoder(info=None).fit(mne.EpochsArray(X, mne.create_info(NAMES, 125.0, "eeg"), verbose="error"))
+    fitted = encoder(info=None).fit(
+        mne.EpochsArray(X, mne.create_info(NAMES, 125.0, "eeg"), verbose="error")
+    )
     slow = mne.EpochsArray(X, mne.create_info(NAMES, 100.0, "eeg"), verbose="error")
     with pytest.raises(SpecError, match=r"epochs\.resample\(125\)"):
         fitted.transform(slow)
@@ -120,7 +129,9 @@ def test_not_recorded_is_the_same_as_not_there():
     gaps[::2, 1] = np.nan
     gaps[1, 3] = np.nan
     mixed = encoder().fit_transform(gaps)
-    without = encoder(info=info(names=[NAMES[i] for i in (0, 2, 3, 4)])).fit_transform(X[:, [0, 2, 3, 4]])
+    without = encoder(info=info(names=[NAMES[i] for i in (0, 2, 3, 4)])).fit_transform(
+        X[:, [0, 2, 3, 4]]
+    )
     np.testing.assert_allclose(mixed[::2], without[::2], atol=1e-6)
     np.testing.assert_array_equal(mixed[3], encoder().fit_transform(X)[3])
 
@@ -218,7 +229,14 @@ def test_poolings_and_names(pooling):
     table = enc.fit_transform(eeg())
     assert len(set(table.columns)) == table.shape[1] == enc.n_features_out_
     assert table.columns[0].startswith(f"toy-small.out.{pooling}.")
-    expected = {"mean": 16, "cls": 16, "max": 16, "mean_std": 32, "channels": 80, "flatten": 11 * 16}
+    expected = {
+        "mean": 16,
+        "cls": 16,
+        "max": 16,
+        "mean_std": 32,
+        "channels": 80,
+        "flatten": 11 * 16,
+    }
     assert table.shape == (6, expected[pooling])
 
 
@@ -228,7 +246,9 @@ def test_pooling_definitions():
     np.testing.assert_allclose(per_channel.mean(axis=1), encoder().fit_transform(X), atol=1e-6)
     flat = encoder(pooling="flatten").fit_transform(X).reshape(6, 11, 16)
     np.testing.assert_allclose(flat[:, 0], encoder(pooling="cls").fit_transform(X), atol=1e-6)
-    np.testing.assert_allclose(flat[:, 1:].max(axis=1), encoder(pooling="max").fit_transform(X), atol=1e-6)
+    np.testing.assert_allclose(
+        flat[:, 1:].max(axis=1), encoder(pooling="max").fit_transform(X), atol=1e-6
+    )
 
 
 def test_a_read_out_that_changes_length_is_refused():
@@ -240,7 +260,7 @@ def test_a_read_out_that_changes_length_is_refused():
 def test_layers():
     X = eeg()
     outputs = [encoder(layer=i).fit_transform(X) for i in (0, 1, 2)]
-    assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(outputs, outputs[1:]))
+    assert all(np.abs(a - b).max() > 1e-4 for a, b in pairwise(outputs))
     np.testing.assert_array_equal(encoder(layer=-1).fit_transform(X), outputs[2])
     with pytest.raises(SpecError, match="layer=3"):
         encoder(layer=3).fit(X)
@@ -359,7 +379,10 @@ def test_search_over_read_outs_is_the_same_for_any_n_jobs():
     X, y, groups = eeg(n=40), np.repeat(["a", "b"], 20), np.tile(np.arange(5), 8)
     X[20:, 1] *= 3
     pipe = make_pipeline(encoder(), LogisticRegression())
-    grid = {"foundationtransformer__pooling": ["mean", "mean_std"], "logisticregression__C": [0.1, 1]}
+    grid = {
+        "foundationtransformer__pooling": ["mean", "mean_std"],
+        "logisticregression__C": [0.1, 1],
+    }
     results = []
     for n_jobs in (1, 2):
         search = GridSearchCV(pipe, grid, cv=GroupKFold(3), n_jobs=n_jobs, error_score="raise")

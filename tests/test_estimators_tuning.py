@@ -159,7 +159,9 @@ def test_callbacks_are_copied_and_passed_through():
 
 def test_layer_wise_learning_rates():
     X, y, _ = task()
-    clf = classifier(tuning="full", layer_decay=0.5, lr=1e-3, weight_decay=0.1, max_epochs=1).fit(X, y)
+    clf = classifier(tuning="full", layer_decay=0.5, lr=1e-3, weight_decay=0.1, max_epochs=1).fit(
+        X, y
+    )
     network = clf.net_.module_.network
     by_id = {id(p): g for g in clf.net_.optimizer_.param_groups for p in g["params"]}
     for name, parameter in network.named_parameters():
@@ -176,7 +178,9 @@ def test_caps_may_differ_between_epochs():
     X[::3, 4] = np.nan
     X[1::3, 0] = np.nan
     for tuning in ("head", "full"):
-        clf = classifier(tuning=tuning, max_epochs=20, lr=None if tuning == "head" else 3e-3).fit(X, y)
+        clf = classifier(tuning=tuning, max_epochs=20, lr=None if tuning == "head" else 3e-3).fit(
+            X, y
+        )
         assert clf.score(X, y) > 0.9
         one = np.vstack([clf.predict_proba(x[None]) for x in X[:6]])
         np.testing.assert_allclose(one, clf.predict_proba(X)[:6], atol=1e-12)
@@ -205,7 +209,9 @@ def test_metadata_is_routed():
             clf, X, y, cv=GroupKFold(3), params={"groups": groups, "sample_weight": weight},
             error_score="raise",
         )  # fmt: skip
-        search = GridSearchCV(clf, {"tuning": ["head", "full"]}, cv=GroupKFold(3), error_score="raise")
+        search = GridSearchCV(
+            clf, {"tuning": ["head", "full"]}, cv=GroupKFold(3), error_score="raise"
+        )
         search.fit(X, y, groups=groups, sample_weight=weight)
     assert scores.min() > 0.8
     assert search.best_score_ > 0.8

@@ -124,9 +124,13 @@ def test_contributions_of_plugins_are_merged(empty):
 
 
 def test_registered_is_undone_after_an_error(toy):
-    with pytest.raises(RuntimeError), registry.registered(toy_model("for-a-while")):
-        assert "for-a-while" in registry.models()
-        raise RuntimeError
+    def fail():
+        with registry.registered(toy_model("for-a-while")):
+            assert "for-a-while" in registry.models()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert "for-a-while" not in registry.models()
 
 

@@ -94,7 +94,9 @@ def test_search_order(model, published, monkeypatch, tmp_path):
 def test_unreachable_download_says_what_to_do(model, monkeypatch):
     monkeypatch.delenv("EEGFOUND_OFFLINE")
     # Nothing listens on the discard port of this machine.
-    spec = Checkpoint(name="web", size="small", filename="w.pth", urls=("http://127.0.0.1:9/w.pth",))
+    spec = Checkpoint(
+        name="web", size="small", filename="w.pth", urls=("http://127.0.0.1:9/w.pth",)
+    )
     with (
         registry.registered(toy_model("web", checkpoints=(spec,))),
         pytest.raises(CheckpointNotFoundError, match=r"could not be downloaded.*checkpoint="),

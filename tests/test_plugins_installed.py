@@ -45,6 +45,7 @@ MODEL = FoundationModel(
     sizes={"base": {}},
     default_size="base",
     golden="eegfound_theirmodel.network:reproduce",
+    poolings=("mean", "max", "mean_std", "channels"),
 )
 
 @hookimpl
@@ -181,7 +182,10 @@ def test_journey_12_someone_elses_model(theirs, tmp_path):
         ("import no_such_module_anywhere", "no_such_module_anywhere"),
         ("def broken(:", "SyntaxError"),
         ("raise SystemExit('bye')", "bye"),
-        (PLUGIN.replace('default_size="base",', 'default_size="base", api_version=99,'), "API version"),
+        (
+            PLUGIN.replace('default_size="base",', 'default_size="base", api_version=99,'),
+            "API version",
+        ),
     ],
 )
 def test_a_broken_plugin_changes_one_line_and_nothing_else(theirs, tmp_path, plugin, reason):
@@ -195,7 +199,9 @@ def test_a_broken_plugin_changes_one_line_and_nothing_else(theirs, tmp_path, plu
     assert added[0]["status"] == "broken"
     assert reason in added[0]["reason"]
     assert added[0]["distribution"] == "eegfound-broken"
-    listed = [json.loads(command("models", "--json", path=p).stdout) for p in ([theirs], [theirs, target])]
+    listed = [
+        json.loads(command("models", "--json", path=p).stdout) for p in ([theirs], [theirs, target])
+    ]
     assert listed[0] == listed[1]
 
 
@@ -205,7 +211,10 @@ def test_without_plugins_the_core_works(tmp_path):
     bare.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         name = entry.name.lower()
-        if not name.startswith(("eegfound_", "eegfound-", "__editable__")) and entry.suffix != ".pth":
+        if (
+            not name.startswith(("eegfound_", "eegfound-", "__editable__"))
+            and entry.suffix != ".pth"
+        ):
             (bare / entry.name).symlink_to(entry)
     code = """
         import importlib.util, eegfound as ef
@@ -223,7 +232,9 @@ def test_without_plugins_the_core_works(tmp_path):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     env["PYTHONPATH"] = os.pathsep.join([str(bare), str(ROOT)])
     # -S: no site-packages, so nothing is installed but what the folder holds.
-    subprocess.run([sys.executable, "-S", "-c", textwrap.dedent(code)], check=True, env=env, cwd="/")
+    subprocess.run(
+        [sys.executable, "-S", "-c", textwrap.dedent(code)], check=True, env=env, cwd="/"
+    )
     listed = subprocess.run(
         [sys.executable, "-S", "-m", "eegfound", "models"],
         check=True, env=env, cwd="/", capture_output=True, text=True,

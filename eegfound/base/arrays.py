@@ -58,7 +58,8 @@ def as_3d(X: np.ndarray, *, info: ChannelInfo | None = None) -> np.ndarray:
         X = X[:, np.newaxis, :]
     elif X.ndim != 3:
         raise SpecError(
-            f"X must be (n_epochs, n_channels, n_times) or (n_epochs, n_times), got shape {X.shape}."
+            "X must be (n_epochs, n_channels, n_times) or (n_epochs, n_times), "
+            f"got shape {X.shape}."
         )
     if info is not None and X.shape[1] != info.n_channels:
         raise SpecError(

@@ -49,14 +49,16 @@ class ChannelInfo:
     3
     """
 
-    ch_names: tuple[str, ...]
+    ch_names: Sequence[str]
     sfreq: float
-    ch_types: tuple[str, ...] | None = None
+    ch_types: Sequence[str] | None = None
     positions: Mapping[str, Sequence[float]] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.ch_names, str):
-            raise SpecError(f"ch_names must be a sequence of names, got the string {self.ch_names!r}.")
+            raise SpecError(
+                f"ch_names must be a sequence of names, got the string {self.ch_names!r}."
+            )
         object.__setattr__(self, "ch_names", tuple(str(name) for name in self.ch_names))
         if self.ch_types is not None:
             object.__setattr__(self, "ch_types", tuple(self.ch_types))
@@ -66,7 +68,7 @@ class ChannelInfo:
                 )
         if not self.ch_names:
             raise SpecError("ch_names is empty: name every channel of the array.")
-        twice = sorted({name for name in self.ch_names if self.ch_names.count(name) > 1})
+        twice = sorted({name for name in self.ch_names if list(self.ch_names).count(name) > 1})
         if twice:
             raise SpecError(f"ch_names lists {twice} more than once.")
         object.__setattr__(self, "sfreq", float(self.sfreq))
@@ -89,7 +91,7 @@ class ChannelInfo:
 
     def replace(self, **changes: Any) -> ChannelInfo:
         """Return a copy with some fields changed."""
-        fields = {
+        fields: dict[str, Any] = {
             "ch_names": self.ch_names,
             "sfreq": self.sfreq,
             "ch_types": self.ch_types,

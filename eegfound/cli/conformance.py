@@ -17,7 +17,7 @@ def conformance(
     as_json: Json = False,
 ) -> None:
     """Reproduce every golden vector in a folder; exit 1 on a miss."""
-    from eegfound.testing import golden
+    import eegfound.testing.golden as golden
 
     results = golden.run_folder(model, folder)
     if as_json:

@@ -48,7 +48,8 @@ def doctor(
     }
     if as_json:
         print_json(
-            facts | {"models": [{**p.to_dict(), "code": p.code(str(file), window=window)} for p in plans]}
+            facts
+            | {"models": [{**p.to_dict(), "code": p.code(str(file), window=window)} for p in plans]}
         )
         return
     console.print(
@@ -59,7 +60,11 @@ def doctor(
         console.print(
             f"[red]Unit[/]: the median absolute amplitude is {amplitude:.2g}, which is not EEG in "
             "volts"
-            + (f"; it looks like {unit}: divide the data by {1e6 if unit == 'uV' else 1e3:g}." if unit else ".")
+            + (
+                f"; it looks like {unit}: divide the data by {1e6 if unit == 'uV' else 1e3:g}."
+                if unit
+                else "."
+            )
         )
     else:
         console.print(f"Amplitude {amplitude * 1e6:.1f} µV: plausible for EEG.", highlight=False)

@@ -28,7 +28,9 @@ def embed(
     line_freq: Annotated[
         float | None, typer.Option(help="Mains frequency in Hz (default: the model's).")
     ] = None,
-    no_filter: Annotated[bool, typer.Option("--no-filter", help="Take signals as they are.")] = False,
+    no_filter: Annotated[
+        bool, typer.Option("--no-filter", help="Take signals as they are.")
+    ] = False,
     dtype: Annotated[str, typer.Option(help="Precision of the network.")] = "float32",
 ) -> None:
     """Embed every window of every recording.
@@ -63,7 +65,9 @@ def embed(
                     _embed_one(recording, encoder, cut, part)
                 except (SpecError, ValueError) as error:
                     failed.append(recording)
-                    errors.print(f"[red]skipped[/] {recording}: {error}", highlight=False, soft_wrap=True)
+                    errors.print(
+                        f"[red]skipped[/] {recording}: {error}", highlight=False, soft_wrap=True
+                    )
                     progress.advance(task)
                     continue
             done.append(part)

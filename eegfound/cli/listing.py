@@ -56,7 +56,9 @@ def _brief(model: FoundationModel) -> dict[str, Any]:
     }
 
 
-def info(model: Annotated[str, typer.Argument(help="Name of a model.")], as_json: Json = False) -> None:
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a model.")], as_json: Json = False
+) -> None:
     """Show a model's input contract, sizes and checkpoints."""
     found = registry.get(model)
     if as_json:
@@ -71,7 +73,10 @@ def info(model: Annotated[str, typer.Argument(help="Name of a model.")], as_json
         ("licence", found.licence),
         ("url", found.url),
         ("rate", f"{spec.sfreq:g} Hz"),
-        ("unit of the network", f"{spec.unit} × {spec.scale:g} (arrays are given in volts or unit=)"),
+        (
+            "unit of the network",
+            f"{spec.unit} × {spec.scale:g} (arrays are given in volts or unit=)",
+        ),
         ("patch", f"{spec.patch_samples / spec.sfreq:g} s, hop {spec.stride / spec.sfreq:g} s"),
         ("one pass", _lengths(found)),
         ("band of the training data", f"{spec.band[0]:g}-{spec.band[1]:g} Hz" if spec.band else ""),
@@ -118,15 +123,19 @@ def plugins(as_json: Json = False) -> None:
     """List the plugins, and why those that did not load did not."""
     records = registry.records()
     if as_json:
-        print_json(
-            [{k: v for k, v in asdict(r).items() if k != "contributions"} for r in records]
-        )
+        print_json([{k: v for k, v in asdict(r).items() if k != "contributions"} for r in records])
         return
     print_table(
         "Plugins",
         ("plugin", "distribution", "status", "models", "reason"),
         [
-            (r.name, f"{r.distribution} {r.version}".strip(), r.status, ", ".join(r.models), r.reason)
+            (
+                r.name,
+                f"{r.distribution} {r.version}".strip(),
+                r.status,
+                ", ".join(r.models),
+                r.reason,
+            )
             for r in records
         ],
     )

@@ -82,7 +82,9 @@ class FoundationEstimator(BaseEstimator):
     def _y_options(self, y: Any) -> dict[str, Any]:
         return {}
 
-    def _align_epochs(self, X: np.ndarray, found: Any, info: Any, *, reset: bool) -> tuple[Any, Any]:
+    def _align_epochs(
+        self, X: np.ndarray, found: Any, info: Any, *, reset: bool
+    ) -> tuple[Any, Any]:
         """Check Epochs against ``info``, or against what was seen in ``fit``."""
         wanted = info if reset else self.plan_.info
         if wanted is None:
@@ -110,7 +112,9 @@ class FoundationEstimator(BaseEstimator):
         model = self._model()
         pooling = self.pooling or model.poolings[0]
         if pooling not in (*model.poolings, *POOLINGS):
-            raise SpecError(f"pooling={pooling!r} is not a read-out of {model.name}: {model.poolings}.")
+            raise SpecError(
+                f"pooling={pooling!r} is not a read-out of {model.name}: {model.poolings}."
+            )
         checkpoint = self.checkpoint if self.pretrained else None
         seed = self.random_state
         if isinstance(seed, np.random.RandomState | np.random.Generator):

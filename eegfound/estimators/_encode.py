@@ -206,7 +206,9 @@ def encode(
         Features.
     """
     n_slots = len(plan.picks)
-    pieces = [(0, 0, 0)] if front_end is not None else pieces_of(plan.n_model_times(X.shape[-1]), plan)
+    pieces = (
+        [(0, 0, 0)] if front_end is not None else pieces_of(plan.n_model_times(X.shape[-1]), plan)
+    )
 
     def run(job: _Job) -> np.ndarray:
         with torch.inference_mode():

@@ -111,12 +111,13 @@ class EncoderHandle:
     def _find_again(self) -> EncoderNetwork:
         model = get_model(self.model)
         problems = []
-        for place in dict.fromkeys((self.checkpoint, self.checkpoint_name)):
+        path = None if self.checkpoint is None else Path(self.checkpoint)
+        for place in (path, self.checkpoint_name):
             if place is None:
                 continue
             try:
                 loaded = load_encoder(
-                    model, size=self.size, checkpoint=Path(place) if place == self.checkpoint else place,
+                    model, size=self.size, checkpoint=place,
                     pooling=self.pooling, config=self.config, seed=self.seed,
                 )  # fmt: skip
             except CheckpointError as error:
@@ -172,7 +173,8 @@ class EncoderHandle:
             report = load_state(network, load(tensors), source="pickle")
             if not report.ok:
                 raise CheckpointError(
-                    f"The pickled weights do not fit this release of {self.model}: {report.faults()}"
+                    f"The pickled weights do not fit this release of {self.model}: "
+                    f"{report.faults()}"
                 )
             self._network = network.requires_grad_(False)
 

@@ -94,8 +94,9 @@ class InputPlan:
         if not self.spec.accepts_missing and not presence.all():
             channel = int(np.argmin(presence.all(axis=0)))
             raise SpecError(
-                f"Channel {self.names[channel]!r} is NaN (not recorded) in some epochs, but this "
-                "model needs all its electrodes: put MontageMapper(missing='interpolate') before it."
+                f"Channel {self.names[channel]!r} is NaN (not recorded) in some epochs, but "
+                "this model needs all its electrodes: put MontageMapper(missing='interpolate') "
+                "before it."
             )
         self.n_model_times(X.shape[-1], warn=True)
         return presence

@@ -119,9 +119,7 @@ class TunedEncoder(nn.Module):
         parts, places = [], []
         for k, pattern in enumerate(patterns):
             members = torch.nonzero(which == k).squeeze(1)
-            parts.append(
-                self._encode(signal[members][:, pattern], pattern.cpu().numpy(), pieces)
-            )
+            parts.append(self._encode(signal[members][:, pattern], pattern.cpu().numpy(), pieces))
             places.append(members)
         return torch.cat(parts)[torch.argsort(torch.cat(places))]
 
@@ -156,7 +154,9 @@ class WeightedNet(skorch.NeuralNet):
             callbacks.insert(-1, ("valid_acc", valid))
         return callbacks
 
-    def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
+    def get_loss(
+        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
         """Return the weighted loss of a batch."""
         y, weight = (part.to(y_pred.device) for part in y_true)
         each = self.criterion_(y_pred, y if y.dtype == torch.int64 else y.to(y_pred.dtype))

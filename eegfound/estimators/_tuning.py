@@ -125,7 +125,9 @@ class TunableEstimator(FoundationEstimator):
             "dropout": self.head_dropout,
         }
 
-    def _train_head(self, features: np.ndarray, y: Any, weight: Any, split: Any, n_outputs: int) -> None:
+    def _train_head(
+        self, features: np.ndarray, y: Any, weight: Any, split: Any, n_outputs: int
+    ) -> None:
         """Fit the head on features that were computed once.
 
         The encoder is in eval mode, so its features are constants. Full
@@ -186,7 +188,12 @@ class TunableEstimator(FoundationEstimator):
         self.net_ = self._run(net, standardize, features, data, split)
 
     def _net(
-        self, module: Any, module_options: dict[str, Any], data: WeightedData, split: Any, **options: Any
+        self,
+        module: Any,
+        module_options: dict[str, Any],
+        data: WeightedData,
+        split: Any,
+        **options: Any,
     ) -> WeightedNet:
         """Describe the skorch net; nothing is built yet."""
         callbacks = copy.deepcopy(list(self.callbacks or []))

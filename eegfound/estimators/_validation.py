@@ -57,9 +57,7 @@ def validation_split(
             "early_stopping needs at least two groups to hold one out; groups names "
             f"{len(np.unique(groups))}. Pass groups of several subjects or early_stopping=False."
         )
-    splits = list(
-        GroupShuffleSplit(20, test_size=fraction, random_state=seed).split(y, y, groups)
-    )
+    splits = list(GroupShuffleSplit(20, test_size=fraction, random_state=seed).split(y, y, groups))
     if not stratify:
         return splits[0]
     classes = set(np.unique(y))
@@ -80,10 +78,8 @@ def _ungrouped(
     y: np.ndarray, fraction: float, seed: int, stratify: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     counts = np.unique(y, return_counts=True)[1] if stratify else np.array([0])
-    split: Any = (
-        StratifiedShuffleSplit if stratify and counts.min() >= 2 and len(y) * fraction >= len(counts)
-        else ShuffleSplit
-    )  # fmt: skip
+    enough = counts.min() >= 2 and len(y) * fraction >= len(counts)
+    split: Any = StratifiedShuffleSplit if stratify and enough else ShuffleSplit
     if len(y) < 2:
         raise SpecError("early_stopping needs at least two epochs; pass early_stopping=False.")
     return next(split(1, test_size=fraction, random_state=seed).split(y, y))

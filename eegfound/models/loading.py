@@ -133,9 +133,7 @@ def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNet
         state, dropped = network.adapt_state(raw)
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise CheckpointError(f"{file.path} does not hold a state dict (name to tensor).")
-    report = load_state(
-        network, state, optional=optional, dropped=dropped, source=str(file.path)
-    )
+    report = load_state(network, state, optional=optional, dropped=dropped, source=str(file.path))
     if not report.ok:
         raise CheckpointError(
             f"{file.path} does not fit {model.name} of size {file.size!r} ({report.summary()}). "

@@ -93,9 +93,7 @@ class PluginRegistry:
 
     def _record_of(self, entry: EntryPoint) -> PluginRecord:
         dist = entry.dist
-        record = PluginRecord(
-            entry.name, dist.name if dist else "", dist.version if dist else ""
-        )
+        record = PluginRecord(entry.name, dist.name if dist else "", dist.version if dist else "")
         key = entry.name
         while key in self._records:  # two distributions may use one entry-point name
             key += "'"
@@ -126,7 +124,7 @@ class PluginRegistry:
         if isinstance(plugin, FoundationModel):
             name = name or plugin.name
             plugin = _SingleModel(plugin)
-        record = PluginRecord(name or getattr(plugin, "__name__", type(plugin).__name__))
+        record = PluginRecord(name or str(getattr(plugin, "__name__", type(plugin).__name__)))
         if record.name in self._records and self._records[record.name].status == "ok":
             raise PluginError(f"A plugin called {record.name!r} is registered already.")
         self._adopt(plugin, record)

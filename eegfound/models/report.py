@@ -58,7 +58,9 @@ class LoadReport:
                 parts.append(f"{what}: {', '.join(keys[:most])}{more}")
         if self.mismatched:
             shown = [f"{k}: file {a}, network {b}" for k, a, b in self.mismatched[:most]]
-            more = f" … and {len(self.mismatched) - most} more" if len(self.mismatched) > most else ""
+            more = (
+                f" … and {len(self.mismatched) - most} more" if len(self.mismatched) > most else ""
+            )
             parts.append("other shape: " + "; ".join(shown) + more)
         return ". ".join(parts) or ("no tensor matched" if not self.matched else "none")
 

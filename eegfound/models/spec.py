@@ -254,7 +254,8 @@ class FoundationModel:
             raise PluginError(f"Model name {self.name!r} must be lower case and not empty.")
         if self.default_size not in self.sizes:
             raise PluginError(
-                f"{self.name}: default_size={self.default_size!r} is not in sizes {list(self.sizes)}."
+                f"{self.name}: default_size={self.default_size!r} is not in sizes "
+                f"{list(self.sizes)}."
             )
         for checkpoint in self.checkpoints:
             if checkpoint.size not in self.sizes:

@@ -113,7 +113,7 @@ def find_checkpoint(
     tried = []
     cached = cache_dir() / "weights" / model.name / spec.filename
     for path in (*_local_places(model, spec), packaged_path(spec), cached):
-        if path is None or not spec.filename and path == cached:
+        if path is None or (not spec.filename and path == cached):
             continue
         tried.append(path)
         if path.is_file():
@@ -132,7 +132,9 @@ def _is_path(checkpoint: str | os.PathLike[str], model: FoundationModel) -> bool
     if checkpoint == "default" or any(checkpoint == c.name for c in model.checkpoints):
         return False
     return (
-        os.sep in checkpoint or checkpoint.endswith(_SUFFIXES) or Path(checkpoint).expanduser().is_file()
+        os.sep in checkpoint
+        or checkpoint.endswith(_SUFFIXES)
+        or Path(checkpoint).expanduser().is_file()
     )
 
 
@@ -157,9 +159,12 @@ def _explicit(model: FoundationModel, path: Path, size: str | None) -> Checkpoin
         return CheckpointFile(path, None, stored, sha256_of(path), metadata)
     named = [c for c in model.checkpoints if c.filename == path.name]
     fitting = [c for c in model.checkpoints if size in (None, c.size) and c.converter]
-    spec = (named or fitting or [c for c in model.checkpoints if c.converter] or [None])[0]
+    convertible = [c for c in model.checkpoints if c.converter]
+    spec = next(iter(named or fitting or convertible), None)
     digest = check_sha256(path, spec.sha256) if spec and named else sha256_of(path)
-    return CheckpointFile(path, spec, size or (spec.size if spec else model.default_size), digest, {})
+    return CheckpointFile(
+        path, spec, size or (spec.size if spec else model.default_size), digest, {}
+    )
 
 
 def _declared(model: FoundationModel, name: str, size: str | None) -> Checkpoint:
@@ -213,5 +218,6 @@ def _download(spec: Checkpoint, target: Path) -> Path:
     raise CheckpointNotFoundError(
         f"The weights {spec.name!r} could not be downloaded ({'; '.join(failures)}). "
         f"{spec.how_to_get} Fetch the file by hand and pass checkpoint='path/to/{spec.filename}', "
-        "put it into a folder named by EEGFOUND_WEIGHTS, or pass checkpoint=None for random weights."
+        "put it into a folder named by EEGFOUND_WEIGHTS, or pass checkpoint=None for random "
+        "weights."
     )

@@ -181,7 +181,7 @@ class MontageMapper(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         self._task, self.picks_ = plan.task, plan.picks
         self.mapping_, self.rank_ = plan.mapping, plan.rank
         self.report_, self.info_out_ = plan.report, plan.info_out
-        self.ch_names_out_ = plan.info_out.ch_names
+        self.ch_names_out_ = tuple(plan.info_out.ch_names)
         placeless = plan.report.of("missing")
         if placeless and self.missing in FILLS:
             warnings.warn(

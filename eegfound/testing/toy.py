@@ -108,5 +108,3 @@ def toy_model(name: str = "toy", **changes: Any) -> FoundationModel:
         "default_size": "small",
     }  # fmt: skip
     return FoundationModel(**(fields | changes))
-
-

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Samples per patch, and steps in time that the first convolution leaves.
-PATCH, STEPS = 200, 25
+from eegfound_labram.vocabulary import PATCH
+
+#: Steps in time that the first convolution leaves of a patch.
+STEPS = 25
 _GROUPS = 4
 
 
@@ -51,7 +53,11 @@ class TemporalConv(nn.Module):
             Time-major: index ``t * out_chans + filter``.
         """
         x = patches
-        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
+        for conv, norm in (
+            (self.conv1, self.norm1),
+            (self.conv2, self.norm2),
+            (self.conv3, self.norm3),
+        ):
             matrix, bias = self._dense(conv)
             x = F.gelu(self._normalized(F.linear(x, matrix, bias), norm))
         return x
@@ -74,14 +80,17 @@ class TemporalConv(nn.Module):
         per_group = self.out_chans // _GROUPS
         count = n_patches * STEPS * per_group
 
+        # bfloat16 keeps 8 bits: sums are taken in float32, and the few numbers
+        # per column in float64, where rounding would shift whole filters.
+        exact = torch.float32 if x.device.type == "mps" else torch.float64
+
         def over_group(columns: Tensor) -> Tensor:
-            total = columns.view(n, STEPS, _GROUPS, per_group).sum(dim=(1, 3))
+            total = columns.to(exact).view(n, STEPS, _GROUPS, per_group).sum(dim=(1, 3))
             return total.repeat_interleave(per_group, dim=1).repeat(1, STEPS)[:, None]
 
-        # bfloat16 keeps 8 bits: sums are taken in float32.
         wide = x.float()
         mean = over_group(wide.sum(dim=1)) / count
-        centred = wide - mean
+        centred = wide - mean.float()
         spread = over_group(centred.square().sum(dim=1)) / count
-        gain = torch.rsqrt(spread + norm.eps) * norm.weight.float().repeat(STEPS)
+        gain = (torch.rsqrt(spread + norm.eps) * norm.weight.to(exact).repeat(STEPS)).float()
         return torch.addcmul(norm.bias.float().repeat(STEPS), centred, gain).to(x.dtype)

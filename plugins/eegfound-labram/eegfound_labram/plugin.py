@@ -64,7 +64,8 @@ MODEL = FoundationModel(
     licence="MIT (reference code); this implementation BSD-3-Clause",
     url="https://github.com/935963004/LaBraM",
     notes=(
-        "T3/T7, T4/T8, T5/P7, T6/P8, M1/A1 and M2/A2 have rows of their own: names are used as recorded.",
+        "T3/T7, T4/T8, T5/P7, T6/P8, M1/A1 and M2/A2 have rows of their own: names are used as "
+        "recorded.",
         "With mean pooling the final norm starts fresh, as in the reference; "
         "model_params={'transfer_norm': True} takes the pretrained one.",
     ),

@@ -263,3 +263,23 @@ def test_a_golden_that_makes_no_sense_says_so(tmp_path, change, message):
     np.savez(tmp_path / "odd.npz", **values)
     (result,) = golden.run_folder("labram", tmp_path)
     assert message in result.error
+
+
+def test_other_read_outs_take_tokens_normed_one_by_one():
+    values = read_values(FOLDER / "ft_tiny_qkeps.npz")
+    meta = json.loads(values["meta"].item())
+    case = golden.GoldenCase("ft_tiny_qkeps", meta, manifests=read_manifests(FOLDER))
+    options = labram.encoder_options(case) | {"pooling": "channels"}
+    encoder = network.LaBraM(**options)
+    golden.fill_network(encoder, "public")
+    encoder.eval()
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if name.endswith("attn.qkv.weight"):
+                parameter.mul_(meta["qkv_weight_scale"])
+        batch, _ = labram._batch(case)
+        tokens = encoder(batch).values.numpy()
+        raw = encoder(batch, layer=encoder.n_layers).values
+        assert np.allclose(encoder.fc_norm(raw).numpy(), tokens, atol=1e-6)
+    # The stored tokens of a mean-pooling golden are normed in the same way.
+    assert np.abs(tokens - values["tokens"]).max() < 1e-5

@@ -32,7 +32,11 @@ def sample():
     """Six subjects, eight windows each."""
     X, y, groups, info = ef.datasets.load_sample()
     keep = np.concatenate(
-        [np.flatnonzero((groups == g) & (y == c))[:4] for g in np.unique(groups)[:6] for c in np.unique(y)]
+        [
+            np.flatnonzero((groups == g) & (y == c))[:4]
+            for g in np.unique(groups)[:6]
+            for c in np.unique(y)
+        ]
     )
     return X[keep], y[keep], groups[keep], info
 
@@ -52,7 +56,9 @@ def epochs(sample):
 def test_journey_1_from_epochs_to_a_fair_number(epochs, tmp_path):
     epochs.save(tmp_path / "motor-epo.fif", verbose="error")
     epochs = mne.read_epochs(tmp_path / "motor-epo.fif", verbose="error")
-    pipe = make_pipeline(ef.make_transformer("labram", info=epochs.info), StandardScaler(), LogisticRegression())
+    pipe = make_pipeline(
+        ef.make_transformer("labram", info=epochs.info), StandardScaler(), LogisticRegression()
+    )
     scores = cross_val_score(
         pipe, epochs.get_data(), epochs.events[:, 2], groups=epochs.metadata["subject"],
         cv=GroupKFold(5), error_score="raise",
@@ -89,7 +95,9 @@ def test_journey_3_two_caps_in_one_array(sample):
     info_b = ef.ChannelInfo([*info.ch_names[6:]], info.sfreq)
     Xa, Xb, y = X[:24, :12], X[24:, 6:], y
     layout = ef.union_layout(info_a, info_b)
-    mapper_a, mapper_b = (ef.MontageMapper(info=i, target=layout, missing="nan") for i in (info_a, info_b))
+    mapper_a, mapper_b = (
+        ef.MontageMapper(info=i, target=layout, missing="nan") for i in (info_a, info_b)
+    )
     both = np.concatenate([mapper_a.fit_transform(Xa), mapper_b.fit_transform(Xb)])
     assert np.isnan(both).any()
     enc = ef.make_transformer("labram", info=layout.info(sfreq=200))
@@ -125,7 +133,7 @@ def test_journey_7_foundation_features_and_riemann_together(sample):
     from pyriemann.estimation import Covariances
     from pyriemann.tangentspace import TangentSpace
 
-    X, y, groups, info = sample
+    X, y, _, info = sample
     enc = ef.make_transformer("labram", info=info)
     union = make_union(enc, make_pipeline(Covariances("oas"), TangentSpace()))
     n_tangent = info.n_channels * (info.n_channels + 1) // 2
@@ -138,7 +146,10 @@ def test_journey_7_foundation_features_and_riemann_together(sample):
     # Columns of a flat table can be mixed as well: embeddings beside band power.
     flat = np.hstack([enc.fit_transform(X), ef.features.BandPower(info=info).fit_transform(X)])
     mixed = ColumnTransformer(
-        [("foundation", StandardScaler(), slice(0, 200)), ("power", "passthrough", slice(200, None))]
+        [
+            ("foundation", StandardScaler(), slice(0, 200)),
+            ("power", "passthrough", slice(200, None)),
+        ]
     )
     assert make_pipeline(mixed, LogisticRegression(max_iter=2000)).fit(flat, y).score(flat, y) > 0.5
 
@@ -175,7 +186,9 @@ def recording(sample, tmp_path):
     X, _, _, info = sample
     names = [f"EEG {name}-REF" for name in info.ch_names]
     raw = mne.io.RawArray(
-        np.concatenate(list(X[:6]), axis=1), mne.create_info(names, info.sfreq, "eeg"), verbose="error"
+        np.concatenate(list(X[:6]), axis=1),
+        mne.create_info(names, info.sfreq, "eeg"),
+        verbose="error",
     )
     (tmp_path / "recordings").mkdir()
     path = tmp_path / "recordings" / "one.edf"
@@ -212,7 +225,9 @@ def test_journey_9_a_folder_to_embeddings(recording, tmp_path):
 
 def test_a_search_in_processes_gives_the_same_numbers(sample):
     X, y, groups, info = sample
-    pipe = make_pipeline(ef.make_transformer("labram", info=info), StandardScaler(), LogisticRegression())
+    pipe = make_pipeline(
+        ef.make_transformer("labram", info=info), StandardScaler(), LogisticRegression()
+    )
     scores = []
     for n_jobs in (1, 2):
         search = GridSearchCV(
@@ -246,7 +261,9 @@ def test_memory_of_a_pipeline(sample, tmp_path):
 
 def test_pickle_in_a_fresh_process(sample, tmp_path):
     X, y, _, info = sample
-    pipe = make_pipeline(ef.make_transformer("labram", info=info), LogisticRegression(max_iter=1000)).fit(X, y)
+    pipe = make_pipeline(
+        ef.make_transformer("labram", info=info), LogisticRegression(max_iter=1000)
+    ).fit(X, y)
     raw = pickle.dumps(pipe)
     assert len(raw) < 200_000  # 23 MB of weights are referred to
     (tmp_path / "pipe.pickle").write_bytes(raw)

@@ -1,0 +1,208 @@
+"""The transformer blocks of LaBraM's encoder, tokenizer and masked model.
+
+Names of parameters are those of the published state dicts.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Up to here the matrix of attention weights is small enough to be written out.
+_FEW_TOKENS = 192
+#: Attention weights (numbers) that are worth having at once.
+_CACHED_WEIGHTS = 160_000
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with optional norm of queries and keys.
+
+    Parameters
+    ----------
+    dim, heads : int
+        Width of a token and number of heads.
+    qkv_bias : bool
+        Biases of queries and values (keys have none).
+    qk_norm : bool
+        LayerNorm over each head's queries and keys.
+    attn_drop, drop : float
+        Dropout on the weights and on the output.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, *, qkv_bias: bool, qk_norm: bool, attn_drop: float = 0.0,
+        drop: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.heads, self.head_dim, self.attn_drop = heads, dim // heads, attn_drop
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+        self.q_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.k_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else None
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return attended tokens, ``(n, n_tokens, dim)``."""
+        n, n_tokens, dim = x.shape
+        bias = None
+        if self.q_bias is not None and self.v_bias is not None:
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = F.linear(x, self.qkv.weight, bias).view(n, n_tokens, 3, self.heads, self.head_dim)
+        if not torch.is_grad_enabled() and n_tokens <= _FEW_TOKENS:
+            return self.proj(self._attend_few(qkv).to(x.dtype))
+        q, k, v = qkv.unbind(2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+            dropout_p=self.attn_drop if self.training else 0.0,
+        )  # fmt: skip
+        return self.proj_drop(self.proj(out.transpose(1, 2).reshape(n, n_tokens, dim)))
+
+    def _attend_few(self, qkv: Tensor) -> Tensor:
+        """Attend among few tokens, in float32, for inference.
+
+        Heads are narrow (20 to 50 wide) and tokens few, where the fused kernel
+        and LayerNorm spend most of their time on overhead: two batched
+        products and a norm of queries and keys together are faster.
+
+        Parameters
+        ----------
+        qkv : Tensor, shape (n, n_tokens, 3, heads, head_dim)
+            Projected tokens.
+
+        Returns
+        -------
+        Tensor of float32, shape (n, n_tokens, heads * head_dim)
+            Attended values.
+        """
+        n, n_tokens, _, heads, width = qkv.shape
+        qk = qkv[:, :, :2].float()
+        scale = width**-0.5
+        if self.q_norm is not None and self.k_norm is not None:
+            qk = qk - qk.mean(dim=-1, keepdim=True)
+            qk *= torch.rsqrt(qk.square().mean(dim=-1, keepdim=True) + self.q_norm.eps)
+            gain = torch.stack([self.q_norm.weight * scale, self.k_norm.weight]).float()
+            shift = torch.stack([self.q_norm.bias * scale, self.k_norm.bias]).float()
+            qk = torch.addcmul(shift[:, None], qk, gain[:, None])
+        else:
+            qk = qk * qk.new_tensor([scale, 1.0])[:, None, None]
+        q, k = qk.permute(2, 0, 3, 1, 4).reshape(2, n * heads, n_tokens, width)
+        v = qkv[:, :, 2].transpose(1, 2).float().reshape(n * heads, n_tokens, width)
+        out = torch.empty_like(v)
+        # A few epochs at a time: the weights stay in the processor's cache.
+        step = heads * max(1, _CACHED_WEIGHTS // (heads * n_tokens**2))
+        for at in range(0, n * heads, step):
+            part = slice(at, at + step)
+            weights = torch.bmm(q[part], k[part].transpose(1, 2)).softmax(dim=-1)
+            torch.bmm(weights, v[part], out=out[part])
+        return out.view(n, heads, n_tokens, width).transpose(1, 2).flatten(2)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the exact (erf) GELU between them."""
+
+    def __init__(self, dim: int, hidden: int, drop: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return transformed tokens; dropout follows the second layer only."""
+        return self.drop(self.fc2(F.gelu(self.fc1(x))))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with LayerScale and stochastic depth."""
+
+    def __init__(
+        self, dim: int, heads: int, *, qkv_bias: bool, qk_norm: bool, init_values: float = 0.0,
+        drop: float = 0.0, attn_drop: float = 0.0, drop_path: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(
+            dim, heads, qkv_bias=qkv_bias, qk_norm=qk_norm, attn_drop=attn_drop, drop=drop
+        )
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, 4 * dim, drop)
+        scaled = init_values > 0
+        self.gamma_1 = nn.Parameter(init_values * torch.ones(dim)) if scaled else None
+        self.gamma_2 = nn.Parameter(init_values * torch.ones(dim)) if scaled else None
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens after attention and MLP."""
+        x = self._add(x, self.attn(self.norm1(x)), self.gamma_1)
+        return self._add(x, self.mlp(self.norm2(x)), self.gamma_2)
+
+    def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
+        if self.training and self.drop_path > 0:
+            keep = 1 - self.drop_path
+            kept = torch.empty(len(x), 1, 1, device=x.device).bernoulli_(keep) / keep
+            branch = branch * kept.to(branch.dtype)
+        if not torch.is_grad_enabled():  # nobody needs the old stream: write over it
+            return x.add_(branch) if gamma is None else x.addcmul_(branch, gamma)
+        return x + branch if gamma is None else torch.addcmul(x, branch, gamma)
+
+
+def place_tokens(network: nn.Module, patches: Tensor, rows: Tensor, *, cls_row: int = 0) -> Tensor:
+    """Add electrodes and times to patches, and put the class token first.
+
+    Parameters
+    ----------
+    network : Module
+        With ``cls_token``, ``pos_embed`` and ``time_embed``.
+    patches : Tensor, shape (n, n_channels * n_patches, width)
+        Embedded patches, channel by channel.
+    rows : Tensor of int64, shape (n_channels,)
+        0-based places of the electrodes in the vocabulary.
+    cls_row : int
+        Row of the table that the class token gets.
+
+    Returns
+    -------
+    Tensor, shape (n, 1 + n_channels * n_patches, width)
+        The transformer's input.
+    """
+    n, count, dim = patches.shape
+    place = network.pos_embed[0, rows + 1][:, None] + network.time_embed[0, : count // len(rows)]
+    place = place.reshape(count, dim)
+    cls = network.cls_token[0, 0] + network.pos_embed[0, cls_row]
+    if torch.is_grad_enabled():
+        return torch.cat([cls.expand(n, 1, dim), patches + place], dim=1)
+    x = patches.new_empty((n, 1 + count, dim))
+    x[:, 0] = cls
+    torch.add(patches, place, out=x[:, 1:])
+    return x
+
+
+def initialize(network: nn.Module, *, cut: float = 2.0, convolutions: bool = False) -> None:
+    """Draw initial weights as the reference does.
+
+    Parameters
+    ----------
+    network : Module
+        With ``cls_token``, ``pos_embed``, ``time_embed`` and ``blocks``.
+    cut : float
+        Absolute value at which the normal distribution of spread 0.02 is cut.
+    convolutions : bool
+        Whether convolutions are drawn so too, with zero bias.
+    """
+    for table in ("cls_token", "mask_token", "pos_embed", "time_embed"):
+        if isinstance(getattr(network, table, None), nn.Parameter):
+            nn.init.trunc_normal_(getattr(network, table), std=0.02, a=-cut, b=cut)
+    kinds = (nn.Linear, nn.Conv2d) if convolutions else (nn.Linear,)
+    for module in network.modules():
+        if isinstance(module, kinds):
+            nn.init.trunc_normal_(module.weight, std=0.02, a=-cut, b=cut)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        for i, block in enumerate(network.blocks, start=1):
+            block.attn.proj.weight.div_((2 * i) ** 0.5)
+            block.mlp.fc2.weight.div_((2 * i) ** 0.5)
