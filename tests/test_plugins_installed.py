@@ -71,7 +71,8 @@ class Net(EncoderNetwork):
         x = self.patch(batch.signal.reshape(n, c, -1, 100)) + self.place(batch.rows)[None, :, None]
         a = x.shape[2]
         x = x if layer == 0 else torch.tanh(x)
-        return Tokens(x.flatten(1, 2), torch.arange(c).repeat_interleave(a), torch.arange(a).repeat(c))
+        channels, times = torch.arange(c).repeat_interleave(a), torch.arange(a).repeat(c)
+        return Tokens(x.flatten(1, 2), channels, times)
 
     def layer_index(self, name):
         return 0 if name.startswith("patch") else 1
@@ -168,7 +169,8 @@ def test_journey_12_someone_elses_model(theirs, tmp_path):
         from sklearn.pipeline import make_pipeline
         from eegfound.testing import check_model
         check_model("theirmodel", scikit_learn=False)
-        enc = ef.make_transformer("theirmodel", info=ef.ChannelInfo(["C3", "Cz"], 100), checkpoint=None)
+        info = ef.ChannelInfo(["C3", "Cz"], 100)
+        enc = ef.make_transformer("theirmodel", info=info, checkpoint=None)
         X = 1e-5 * np.random.default_rng(0).standard_normal((8, 2, 200))
         make_pipeline(enc, LogisticRegression()).fit(X, list("ababbaab")).predict(X)
     """

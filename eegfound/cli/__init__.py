@@ -11,22 +11,22 @@ from eegfound.base import CheckpointError, PluginError, SpecError
 
 def _say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
     """Print a warning as one line of its own, without a source line."""
-    from eegfound.cli._output import errors
+    from eegfound.cli._output import errors, say
 
-    errors.print(f"[yellow]{category.__name__}[/]: {message}", highlight=False, soft_wrap=True)
+    say(f"{category.__name__}: {message}", to=errors)
 
 
 def main() -> None:
     """Run the command line; known mistakes end in one line, not in a traceback."""
-    from eegfound.cli._output import errors
+    from eegfound.cli._output import errors, say
     from eegfound.cli.app import app
 
     warnings.showwarning = _say_warning
     try:
         app()
     except (SpecError, CheckpointError, PluginError) as error:
-        errors.print(f"[red]Error[/]: {error}", highlight=False, soft_wrap=True)
+        say(f"Error: {error}", to=errors)
         sys.exit(2)
     except KeyboardInterrupt:
-        errors.print("\nStopped. What is finished is kept; the same command goes on from there.")
+        say("\nStopped. What is finished is kept; the same command goes on from there.", to=errors)
         sys.exit(130)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from eegfound.base import SpecError
-from eegfound.cli._output import console, print_json
+from eegfound.cli._output import print_json, say
 from eegfound.cli.listing import Json
 
 
@@ -61,7 +61,7 @@ def benchmark(
     from eegfound.datasets import list_datasets
 
     if list_all:
-        print_json(list_datasets()) if as_json else console.print("\n".join(list_datasets()))
+        print_json(list_datasets()) if as_json else say("\n".join(list_datasets()))
         return
     X, y, groups, info = _load(data, subjects, task)
     chosen = default_pipelines(
@@ -88,7 +88,7 @@ def benchmark(
     else:
         results.print()
     if out is not None and not as_json:
-        console.print(f"Tables and report in {out}", highlight=False)
+        say(f"Tables and report in {out}")
 
 
 def _load(data: str, subjects: str, task: str) -> Any:

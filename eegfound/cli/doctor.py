@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eegfound.cli._output import console, print_json
+from eegfound.cli._output import console, print_json, say
 from eegfound.cli.listing import Json
 
 
@@ -20,7 +20,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say for a recording which models can take it and what must be done first."""
-    from eegfound.base import plausible_unit, robust_amplitude
+    from eegfound.base import plausible_unit, robust_amplitude, unit_factor
     from eegfound.models import list_models
     from eegfound.montage import parse_names
     from eegfound.preprocessing import describe_preparation, read_recording
@@ -52,28 +52,19 @@ def doctor(
             | {"models": [{**p.to_dict(), "code": p.code(str(file), window=window)} for p in plans]}
         )
         return
-    console.print(
-        f"[bold]{file}[/]: {facts['n_channels']} channels, {sfreq:g} Hz, {facts['seconds']:.1f} s",
-        highlight=False,
-    )
-    if unit != "V":
-        console.print(
-            f"[red]Unit[/]: the median absolute amplitude is {amplitude:.2g}, which is not EEG in "
-            "volts"
-            + (
-                f"; it looks like {unit}: divide the data by {1e6 if unit == 'uV' else 1e3:g}."
-                if unit
-                else "."
-            )
-        )
+    say(f"{file}: {facts['n_channels']} channels, {sfreq:g} Hz, {facts['seconds']:.1f} s")
+    if unit == "V":
+        say(f"Amplitude {amplitude * 1e6:.1f} µV: plausible for EEG.")
     else:
-        console.print(f"Amplitude {amplitude * 1e6:.1f} µV: plausible for EEG.", highlight=False)
-    console.print(str(report), markup=False, highlight=False)
+        told = f"Unit: a median absolute amplitude of {amplitude:.2g} is not EEG in volts"
+        if unit:
+            told += f"; it looks like {unit}: multiply the data by {unit_factor(unit):g}"
+        say(f"{told}.")
+    say(str(report))
     for plan in plans:
         console.rule(plan.model, align="left")
-        console.print(str(plan), markup=False, highlight=False)
+        say(str(plan))
         if plan.ok:
-            console.print()
-            print(plan.code(str(file), window=window))
+            print(f"\n{plan.code(str(file), window=window)}")
     if not plans:
-        console.print("No model is installed. Try: pip install eegfound-labram")
+        say("No model is installed. Try: pip install eegfound-labram")

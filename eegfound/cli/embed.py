@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eegfound.cli._output import console, errors
+from eegfound.cli._output import errors, say
 
 
 def embed(
@@ -65,21 +65,19 @@ def embed(
                     _embed_one(recording, encoder, cut, part)
                 except (SpecError, ValueError) as error:
                     failed.append(recording)
-                    errors.print(
-                        f"[red]skipped[/] {recording}: {error}", highlight=False, soft_wrap=True
-                    )
+                    say(f"skipped {recording}: {error}", to=errors)
                     progress.advance(task)
                     continue
             done.append(part)
             progress.advance(task)
     if not done:
-        errors.print(f"None of {len(recordings)} recording(s) could be embedded.")
+        say(f"None of {len(recordings)} recording(s) could be embedded.", to=errors)
         raise typer.Exit(1)
     n_rows = _join(done, out)
     for part in parts.glob("*"):
         part.unlink()
     parts.rmdir()
-    console.print(
+    say(
         f"{n_rows} windows of {len(done)} recording(s) in {out}"
         + (f"; {len(failed)} skipped" if failed else "")
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eegfound.cli._output import console, print_json, print_table
+from eegfound.cli._output import print_json, print_table, say
 from eegfound.models import FoundationModel, registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -20,7 +20,7 @@ def models(as_json: Json = False) -> None:
         print_json([_brief(model) for model in found.values()])
         return
     if not found:
-        console.print("No model is installed. Try: pip install eegfound-labram")
+        say("No model is installed. Try: pip install eegfound-labram")
     else:
         print_table(
             "Models",
@@ -39,7 +39,7 @@ def models(as_json: Json = False) -> None:
         )
     broken = [r for r in registry.records() if r.status == "broken"]
     if broken:
-        console.print(f"{len(broken)} plugin(s) did not load: see `eegfound plugins`.")
+        say(f"{len(broken)} plugin(s) did not load: see `eegfound plugins`.")
 
 
 def _brief(model: FoundationModel) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def info(
         print_json(facts)
         return
     spec = found.input
-    console.print(f"[bold]{found.name}[/] — {found.summary}", highlight=False)
+    say(f"{found.name} — {found.summary}")
     rows = [
         ("citation", found.citation),
         ("licence", found.licence),

@@ -5,6 +5,8 @@ Names of parameters are those of the published state dicts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,7 +53,7 @@ class Attention(nn.Module):
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, bias).view(n, n_tokens, 3, self.heads, self.head_dim)
-        if not torch.is_grad_enabled() and n_tokens <= _FEW_TOKENS:
+        if not (self.training or torch.is_grad_enabled()) and n_tokens <= _FEW_TOKENS:
             return self.proj(self._attend_few(qkv).to(x.dtype))
         q, k, v = qkv.unbind(2)
         if self.q_norm is not None and self.k_norm is not None:
@@ -150,7 +152,7 @@ class Block(nn.Module):
         return x + branch if gamma is None else torch.addcmul(x, branch, gamma)
 
 
-def place_tokens(network: nn.Module, patches: Tensor, rows: Tensor, *, cls_row: int = 0) -> Tensor:
+def place_tokens(network: Any, patches: Tensor, rows: Tensor, *, cls_row: int = 0) -> Tensor:
     """Add electrodes and times to patches, and put the class token first.
 
     Parameters
@@ -181,7 +183,7 @@ def place_tokens(network: nn.Module, patches: Tensor, rows: Tensor, *, cls_row: 
     return x
 
 
-def initialize(network: nn.Module, *, cut: float = 2.0, convolutions: bool = False) -> None:
+def initialize(network: Any, *, cut: float = 2.0, convolutions: bool = False) -> None:
     """Draw initial weights as the reference does.
 
     Parameters

@@ -157,7 +157,7 @@ class TokenizerStep:
             truth = spectral_targets(batch.signal)
             guess = self.tokenizer.decode(self._image(batch), batch.rows)
             amplitude, phase = (F.mse_loss(g, t.flatten(1, 2)) for g, t in zip(guess, truth))
-            return amplitude + phase, {"amplitude": float(amplitude), "phase": float(phase)}
+            return amplitude + phase, {"amplitude": amplitude.item(), "phase": phase.item()}
         if not self.tokenizer.quantize.is_initialized:
             many = [self._vectors(self.windows.draw()).flatten(0, 1) for _ in range(N_KMEANS)]
             self.tokenizer.quantize.initialize(torch.cat(many).detach())
@@ -165,8 +165,8 @@ class TokenizerStep:
         if self.count % IDLE_STEPS == 0:
             self._restart(batch)
         return losses.total, {
-            "amplitude": float(losses.amplitude), "phase": float(losses.phase),
-            "commitment": float(losses.commitment),
+            "amplitude": losses.amplitude.item(), "phase": losses.phase.item(),
+            "commitment": losses.commitment.item(),
         }  # fmt: skip
 
     def _vectors(self, batch: SignalBatch) -> Tensor:
@@ -198,7 +198,7 @@ class MaskedStep:
     def __call__(self, batch: SignalBatch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and what to log."""
         losses = self.objective(batch, generator=self.generator)
-        return losses.total, {"masked": float(losses.masked)}
+        return losses.total, {"masked": losses.masked.item()}
 
 
 def train_stage(
@@ -211,10 +211,10 @@ def train_stage(
     named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
     plain = [p for n, p in named if p.ndim <= 1 or n in exempt]
     decayed = [p for n, p in named if not (p.ndim <= 1 or n in exempt)]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe["lr"], betas=recipe["betas"], weight_decay=recipe["weight_decay"],
-    )  # fmt: skip
+        groups, lr=recipe["lr"], betas=recipe["betas"], weight_decay=recipe["weight_decay"]
+    )
     network.train()
     if steps is None:
         steps = _affordable_steps(network, step, windows, seconds)
@@ -233,7 +233,7 @@ def train_stage(
         if recipe["clip"]:
             nn.utils.clip_grad_norm_(network.parameters(), recipe["clip"])
         optimizer.step()
-        kept.append({"loss": float(loss.detach()), **parts})
+        kept.append({"loss": loss.item(), **parts})
         if (i + 1) % max(1, steps // 20) == 0:
             names = dict.fromkeys(k for e in kept for k in e)
             mean = {k: round(float(np.mean([e[k] for e in kept if k in e])), 4) for k in names}

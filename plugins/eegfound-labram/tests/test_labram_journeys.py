@@ -13,6 +13,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import StackingClassifier
@@ -225,6 +226,8 @@ def test_journey_9_a_folder_to_embeddings(recording, tmp_path):
 
 def test_a_search_in_processes_gives_the_same_numbers(sample):
     X, y, groups, info = sample
+    # Workers that were started before do not know where the weights are.
+    get_reusable_executor().shutdown(wait=True)
     pipe = make_pipeline(
         ef.make_transformer("labram", info=info), StandardScaler(), LogisticRegression()
     )

@@ -46,7 +46,9 @@ def written_out(network: LaBraM, signal: torch.Tensor, rows: torch.Tensor) -> to
         x = F.group_norm(x, 4, w[f"patch_embed.norm{i}.weight"], w[f"patch_embed.norm{i}.bias"])
         x = F.gelu(x)
     x = x.permute(0, 2, 3, 1).flatten(2)
-    places = [w["pos_embed"][0, r + 1] + w["time_embed"][0, t] for r in rows for t in range(n_patches)]
+    places = [
+        w["pos_embed"][0, r + 1] + w["time_embed"][0, t] for r in rows for t in range(n_patches)
+    ]
     first = w["cls_token"][0] + w["pos_embed"][0, :1]
     x = torch.cat([first.expand(n, 1, -1), x + torch.stack(places)], dim=1)
 
@@ -65,7 +67,9 @@ def written_out(network: LaBraM, signal: torch.Tensor, rows: torch.Tensor) -> to
         out = (weights @ v).transpose(1, 2).flatten(2)
         out = out @ w[f"{key}.attn.proj.weight"].T + w[f"{key}.attn.proj.bias"]
         x = x + out * w.get(f"{key}.gamma_1", 1.0)
-        out = F.gelu(norm(x, f"{key}.norm2") @ w[f"{key}.mlp.fc1.weight"].T + w[f"{key}.mlp.fc1.bias"])
+        out = F.gelu(
+            norm(x, f"{key}.norm2") @ w[f"{key}.mlp.fc1.weight"].T + w[f"{key}.mlp.fc1.bias"]
+        )
         out = out @ w[f"{key}.mlp.fc2.weight"].T + w[f"{key}.mlp.fc2.bias"]
         x = x + out * w.get(f"{key}.gamma_2", 1.0)
     return norm(x, "norm") if "norm.weight" in w else x
@@ -90,13 +94,17 @@ def test_training_path_has_the_gradients_of_the_description():
     network = build(**SMALL)
     rows, signal = torch.tensor([3, 90]), noise(2, 2, 400).requires_grad_()
     direction = noise(2, 5, 100, seed=4)
-    (got,) = torch.autograd.grad((network(SignalBatch(signal, rows)).values * direction).sum(), signal)
+    (got,) = torch.autograd.grad(
+        (network(SignalBatch(signal, rows)).values * direction).sum(), signal
+    )
     again = signal.detach().double().requires_grad_()
     (expected,) = torch.autograd.grad((written_out(network, again, rows) * direction).sum(), again)
     assert (got - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize(("size", "count"), [("base", 5_819_936), ("large", 46_258_720), ("huge", 369_235_712)])
+@pytest.mark.parametrize(
+    ("size", "count"), [("base", 5_819_936), ("large", 46_258_720), ("huge", 369_235_712)]
+)
 def test_published_sizes(size, count):
     with torch.device("meta"):
         network = get_model("labram").build(size)
@@ -108,10 +116,12 @@ def test_vocabulary_is_the_published_table():
     upper = [name.upper() for name in VOCABULARY]
     assert len(set(upper)) == 128
     assert not set(upper) & set(BEYOND_THE_TABLE)
-    tuab = "FP1 FP2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T3 T4 T5 T6 A1 A2 FZ CZ PZ T1 T2".split()
-    rows = [upper.index(name) + 1 for name in tuab]
-    assert rows == [1, 3, 18, 22, 40, 44, 62, 66, 81, 83, 16, 24, 89, 91, 90, 92, 95, 96, 20, 42, 64,
-                    113, 114]  # fmt: skip
+    tuab = {
+        "FP1": 1, "FP2": 3, "F3": 18, "F4": 22, "C3": 40, "C4": 44, "P3": 62, "P4": 66, "O1": 81,
+        "O2": 83, "F7": 16, "F8": 24, "T3": 89, "T4": 91, "T5": 90, "T6": 92, "A1": 95, "A2": 96,
+        "FZ": 20, "CZ": 42, "PZ": 64, "T1": 113, "T2": 114,
+    }  # fmt: skip
+    assert {name: upper.index(name) + 1 for name in tuab} == tuab
 
 
 def test_tokens_know_where_they_come_from():
@@ -157,7 +167,10 @@ def test_half_precision_agrees():
 
 
 def test_a_layer_is_the_stream_after_so_many_blocks():
-    network, batch = build(**SMALL | {"pooling": "cls"}), SignalBatch(noise(1, 2, 400), torch.tensor([1, 2]))
+    network, batch = (
+        build(**SMALL | {"pooling": "cls"}),
+        SignalBatch(noise(1, 2, 400), torch.tensor([1, 2])),
+    )
     with torch.inference_mode():
         raw = [network(batch, layer=i).values for i in range(3)]
         assert torch.equal(network.norm(raw[2]), network(batch).values)
