@@ -53,8 +53,5 @@ def convert_encoder(
     if "cls_token" not in own:
         raise KeyError("no 'student.cls_token' or 'cls_token'; it is not a LaBraM encoder")
     extra = [key for key in own if key.startswith(_NOT_ENCODER)]
-    if getattr(network, "transfer_norm", False) and "norm.weight" in own:
-        for part in ("weight", "bias"):
-            own[f"fc_norm.{part}"] = own[f"norm.{part}"]
     kept, spare = network.adapt_state({k: v for k, v in own.items() if k not in extra})
     return kept, dropped + extra + list(spare)

@@ -41,8 +41,8 @@ class LaBraM(EncoderNetwork):
     init_scale : float
         Factor on the initial head.
     transfer_norm : bool
-        Fill ``fc_norm`` from the pretrained final ``norm`` when a published
-        file is loaded; the reference starts it fresh.
+        Fill ``fc_norm`` from the pretrained final ``norm`` when a file has only
+        that; the reference starts it fresh.
     """
 
     optional_state = ("fc_norm.*", "norm.*", "head.*")
@@ -153,6 +153,10 @@ class LaBraM(EncoderNetwork):
     def adapt_state(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Leave out the norms and the head that this read-out does not have."""
         own = set(self.state_dict())
+        if self.transfer_norm and "fc_norm.weight" in own and "norm.weight" in state:
+            state = {
+                f"fc_norm.{part}": state[f"norm.{part}"] for part in ("weight", "bias")
+            } | state
         spare = ("norm.", "fc_norm.", "head.")
         dropped = tuple(key for key in state if key not in own and key.startswith(spare))
         return {key: value for key, value in state.items() if key not in dropped}, dropped

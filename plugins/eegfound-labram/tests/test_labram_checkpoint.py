@@ -132,3 +132,14 @@ def test_own_files_serve_other_read_outs(tmp_path, saved, wanted):
     loaded = load_encoder(MODEL, checkpoint=path, pooling=wanted)
     assert loaded.report.ok
     assert torch.equal(loaded.network.blocks[0].attn.qkv.weight, network.blocks[0].attn.qkv.weight)
+
+
+def test_own_files_move_their_norm_too_when_asked(tmp_path):
+    network = MODEL.build("tiny", pooling="cls")
+    torch.nn.init.normal_(network.norm.weight)
+    path = save_weights(
+        tmp_path / "own.safetensors", network.state_dict(), {"model": "labram", "size": "tiny"}
+    )
+    moved = load_encoder(MODEL, checkpoint=path, config={"transfer_norm": True}).network
+    assert torch.equal(moved.fc_norm.weight, network.norm.weight)
+    assert (load_encoder(MODEL, checkpoint=path).network.fc_norm.weight == 1).all()
