@@ -1,6 +1,12 @@
 """Ground floor: channel facts, units, arrays and the exceptions of the suite."""
 
-from eegfound.base.arrays import as_3d, epochs_to_array, is_epochs, presence_mask
+from eegfound.base.arrays import (
+    as_3d,
+    epochs_to_array,
+    is_epochs,
+    presence_mask,
+    refuse_continuous,
+)
 from eegfound.base.exceptions import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -31,6 +37,7 @@ __all__ = [
     "is_epochs",
     "plausible_unit",
     "presence_mask",
+    "refuse_continuous",
     "robust_amplitude",
     "unit_factor",
 ]

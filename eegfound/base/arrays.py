@@ -11,8 +11,19 @@ from eegfound.base.info import ChannelInfo, as_channel_info
 
 
 def is_epochs(X: Any) -> bool:
-    """Say whether ``X`` is an ``mne.BaseEpochs`` (without importing mne)."""
+    """Say whether ``X`` is ``mne.BaseEpochs``, or a list of such (without importing mne)."""
+    if isinstance(X, list) and X:
+        return all(is_epochs(part) for part in X) if hasattr(X[0], "events") else False
     return hasattr(X, "get_data") and hasattr(X, "info") and hasattr(X, "events")
+
+
+def refuse_continuous(X: Any) -> None:
+    """Refuse an ``mne.io.Raw`` or ``Evoked`` with a way out."""
+    if hasattr(X, "info") and hasattr(X, "ch_names") and not hasattr(X, "events"):
+        raise SpecError(
+            f"X is a {type(X).__name__}, but windows are needed: cut it into Epochs "
+            "(mne.make_fixed_length_epochs) or use eegfound.Windower."
+        )
 
 
 def epochs_to_array(epochs: Any) -> tuple[np.ndarray, ChannelInfo]:
@@ -20,8 +31,9 @@ def epochs_to_array(epochs: Any) -> tuple[np.ndarray, ChannelInfo]:
 
     Parameters
     ----------
-    epochs : mne.BaseEpochs
-        Epochs; dropped epochs are not returned.
+    epochs : mne.BaseEpochs | list of mne.BaseEpochs
+        Epochs; dropped epochs are not returned. scikit-learn's splits make
+        lists of single epochs of them.
 
     Returns
     -------
@@ -30,6 +42,12 @@ def epochs_to_array(epochs: Any) -> tuple[np.ndarray, ChannelInfo]:
     info : ChannelInfo
         Names, types and rate.
     """
+    if isinstance(epochs, list):
+        parts = [epochs_to_array(part) for part in epochs]
+        info = parts[0][1]
+        if any(other.ch_names != info.ch_names or other.sfreq != info.sfreq for _, other in parts):
+            raise SpecError("The Epochs in the list differ in channels or rate.")
+        return np.concatenate([data for data, _ in parts]), info
     return epochs.get_data(copy=False), as_channel_info(epochs.info)
 
 

@@ -33,6 +33,8 @@ class ChannelInfo:
     ch_types : sequence of str | None
         Kind of each channel in MNE's words (``"eeg"``, ``"eog"``, …). None
         means that all channels are EEG.
+    bads : sequence of str
+        Channels marked as bad; they are treated as not recorded.
     positions : mapping of str to (x, y, z) | None
         Electrode positions in metres (head coordinates). None looks the
         positions up by name where a step needs them.
@@ -53,6 +55,7 @@ class ChannelInfo:
     sfreq: float
     ch_types: Sequence[str] | None = None
     positions: Mapping[str, Sequence[float]] | None = field(default=None, compare=False)
+    bads: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.ch_names, str):
@@ -66,6 +69,7 @@ class ChannelInfo:
                 raise SpecError(
                     f"ch_types has {len(self.ch_types)} entries for {len(self.ch_names)} ch_names."
                 )
+        object.__setattr__(self, "bads", tuple(str(name) for name in self.bads))
         if not self.ch_names:
             raise SpecError("ch_names is empty: name every channel of the array.")
         twice = sorted({name for name in self.ch_names if list(self.ch_names).count(name) > 1})
@@ -84,10 +88,13 @@ class ChannelInfo:
         return len(self.ch_names)
 
     def eeg_picks(self) -> list[int]:
-        """Return the indices of the channels that are EEG by their type."""
-        if self.ch_types is None:
-            return list(range(self.n_channels))
-        return [i for i, kind in enumerate(self.ch_types) if kind not in NON_EEG_TYPES]
+        """Return the indices of the channels that are EEG by type and not bad."""
+        kinds = self.ch_types or ("eeg",) * self.n_channels
+        return [
+            i
+            for i, (name, kind) in enumerate(zip(self.ch_names, kinds))
+            if kind not in NON_EEG_TYPES and name not in self.bads
+        ]
 
     def replace(self, **changes: Any) -> ChannelInfo:
         """Return a copy with some fields changed."""
@@ -96,6 +103,7 @@ class ChannelInfo:
             "sfreq": self.sfreq,
             "ch_types": self.ch_types,
             "positions": self.positions,
+            "bads": self.bads,
         }
         return ChannelInfo(**(fields | changes))
 
@@ -131,6 +139,7 @@ def as_channel_info(info: ChannelInfo | mne.Info | Any) -> ChannelInfo:
             float(info["sfreq"]),
             tuple(info.get_channel_types()),
             positions or None,
+            tuple(info["bads"]),
         )
     if isinstance(info, Mapping) and {"ch_names", "sfreq"} <= set(info):
         return ChannelInfo(tuple(info["ch_names"]), float(info["sfreq"]))

@@ -42,6 +42,8 @@ def embed(
 
     from eegfound.base import SpecError
     from eegfound.estimators import make_transformer
+    from eegfound.models import get_model
+    from eegfound.models.store import find_checkpoint
     from eegfound.preprocessing import find_recordings
 
     if out.suffix not in (".parquet", ".csv"):
@@ -52,6 +54,9 @@ def embed(
         model, size=size, checkpoint=None if checkpoint == "none" else checkpoint,
         pooling=pooling, on_unknown=on_unknown, dtype=dtype,
     )  # fmt: skip
+    weights = "random"
+    if encoder.checkpoint is not None:
+        weights = find_checkpoint(get_model(model), encoder.checkpoint, size=size).sha256
     parts = out.with_name(out.name + ".parts")
     parts.mkdir(parents=True, exist_ok=True)
     done, failed = [], []
@@ -59,7 +64,7 @@ def embed(
         task = progress.add_task("embedding", total=len(recordings))
         for recording in recordings:
             progress.update(task, description=recording.name)
-            part = parts / f"{_digest(recording, encoder, cut)}.parquet"
+            part = parts / f"{_digest(recording, encoder, weights, cut)}.parquet"
             if not part.exists():
                 try:
                     _embed_one(recording, encoder, cut, part)
@@ -85,13 +90,10 @@ def embed(
         raise typer.Exit(1)
 
 
-def _digest(recording: Path, encoder: Any, cut: dict[str, Any]) -> str:
+def _digest(recording: Path, encoder: Any, weights: str, cut: dict[str, Any]) -> str:
     """Name a part by all that its content depends on."""
     stat = recording.stat()
-    facts = [str(recording.resolve()), stat.st_size, stat.st_mtime_ns, repr(encoder), cut]
-    weights = encoder.checkpoint
-    if weights is not None and Path(weights).is_file():
-        facts.append(Path(weights).stat().st_mtime_ns)
+    facts = [str(recording.resolve()), stat.st_size, stat.st_mtime_ns, repr(encoder), weights, cut]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
@@ -121,12 +123,15 @@ def _join(parts: list[Path], out: Path) -> int:
     import pyarrow.parquet as pq
 
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    schema, n_rows = pq.read_schema(parts[0]).remove_metadata(), 0
+    # Caps may differ in columns (pooling="channels"): what a cap lacks stays empty.
+    schema = pyarrow.unify_schemas([pq.read_schema(part).remove_metadata() for part in parts])
+    n_rows = 0
     open_writer: Any = pq.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
     with open_writer(unfinished, schema) as writer:
         for part in parts:
             table = pq.read_table(part).replace_schema_metadata(None)
-            writer.write_table(table.select(schema.names))
+            whole = [schema.empty_table(), table]
+            writer.write_table(pyarrow.concat_tables(whole, promote_options="default"))
             n_rows += table.num_rows
     os.replace(unfinished, out)
     return n_rows

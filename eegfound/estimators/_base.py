@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from numbers import Integral
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from eegfound.base import SpecError, as_3d, as_channel_info, epochs_to_array, is_epochs
+from eegfound.base import (
+    SpecError,
+    as_3d,
+    as_channel_info,
+    epochs_to_array,
+    is_epochs,
+    refuse_continuous,
+    unit_factor,
+)
 from eegfound.estimators._encode import encode
 from eegfound.estimators._handle import EncoderHandle, resolve_device, resolve_dtype
 from eegfound.estimators._inputs import InputPlan, plan_input
@@ -43,6 +54,7 @@ class FoundationEstimator(BaseEstimator):
         """
         info = None if self.info is None else as_channel_info(self.info)
         unit = self.unit
+        refuse_continuous(X)
         if is_epochs(X):
             X, epochs_info = epochs_to_array(X)
             unit = "V"  # MNE keeps EEG in volts, whatever unit= says about arrays
@@ -74,8 +86,6 @@ class FoundationEstimator(BaseEstimator):
         if unit != self.plan_.unit:
             # Arrays in fit and Epochs in predict (or the reverse) mix units:
             # bring the values to the unit of the plan.
-            from eegfound.base import unit_factor
-
             X = X * unit_factor(unit, self.plan_.unit)
         return X if y_checked is None else (X, y_checked)
 
@@ -99,14 +109,21 @@ class FoundationEstimator(BaseEstimator):
                     f"epochs.resample({wanted.sfreq:g})."
                 )
             )
-        missing = [name for name in wanted.ch_names if name not in found.ch_names]
+        used = wanted.ch_names if reset else [wanted.ch_names[i] for i in self.plan_.picks]
+        missing = [name for name in used if name not in found.ch_names]
         if missing:
             raise SpecError(
                 f"The Epochs lack the channel(s) {missing} that "
-                f"{'info names' if reset else 'fit saw'}."
+                f"{'info names' if reset else 'fit used'}."
             )
-        order = [found.ch_names.index(name) for name in wanted.ch_names]
-        return (X if order == list(range(X.shape[1])) else X[:, order]), wanted
+        if tuple(found.ch_names) == tuple(wanted.ch_names):
+            return X, wanted
+        # By name; what is not there is not used (EOG, triggers) and stays NaN.
+        aligned = np.full((len(X), wanted.n_channels, X.shape[-1]), np.nan, dtype=X.dtype)
+        for slot, name in enumerate(wanted.ch_names):
+            if name in found.ch_names:
+                aligned[:, slot] = X[:, found.ch_names.index(name)]
+        return aligned, wanted
 
     def _load_encoder(self) -> EncoderHandle:
         model = self._model()
@@ -122,11 +139,12 @@ class FoundationEstimator(BaseEstimator):
             seed = int(draw(2**31 - 1))
         handle = EncoderHandle.load(
             model, size=self.size, checkpoint=checkpoint, pooling=pooling,
-            config=self.model_params, seed=0 if seed is None else int(seed),
+            config=self._params_for(front_end=False), seed=0 if seed is None else int(seed),
         )  # fmt: skip
         n_layers = handle.network.n_layers
-        if self.layer is not None and not -n_layers <= self.layer <= n_layers:
-            raise SpecError(f"layer={self.layer} is not between {-n_layers} and {n_layers}.")
+        layer = self.layer
+        if layer is not None and layer not in range(-n_layers, n_layers + 1):
+            raise SpecError(f"layer={layer!r} is no whole number from {-n_layers} to {n_layers}.")
         self.encoder_ = handle
         self.fingerprint_ = handle.fingerprint
         self.weights_ = handle.weights
@@ -138,32 +156,39 @@ class FoundationEstimator(BaseEstimator):
             return self.layer
         return handle.network.n_layers + 1 + self.layer
 
-    def _fit_front_end(self, X: np.ndarray, presence: np.ndarray, groups: Any = None) -> None:
+    def _params_for(self, *, front_end: bool) -> dict[str, Any]:
+        """Return the part of ``model_params`` for the network, or for the front end."""
+        names = self._model().front_end_options
+        return {k: v for k, v in (self.model_params or {}).items() if (k in names) == front_end}
+
+    def _fit_front_end(
+        self, X: np.ndarray, presence: np.ndarray, groups: Any = None, sample_weight: Any = None
+    ) -> None:
         path = self._model().front_end
         self.front_end_ = None
         if path is not None:
-            front_end = load_object(path)(self.plan_, **(self.model_params or {}))
+            front_end = load_object(path)(self.plan_, **self._params_for(front_end=True))
             signal = self.plan_.apply(X, presence)
-            self.front_end_ = front_end.fit(signal, groups=groups)
+            self.front_end_ = front_end.fit(signal, groups=groups, sample_weight=sample_weight)
 
     def _features(self, X: np.ndarray, presence: np.ndarray, network: Any = None) -> np.ndarray:
         """Encode epochs with the frozen encoder, or with a tuned copy of it."""
         handle = self.encoder_
         device, dtype = resolve_device(self.device), resolve_dtype(self.dtype)
-        batch_size = self.batch_size if self.batch_size is not None else self._micro_batch(device)
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise SpecError(f"batch_size={self.batch_size!r} must be a positive integer or None.")
+        if network is None:
+            network = handle.placed(device, dtype)
+        elif device != "cpu" or dtype != torch.float32 or next(network.parameters()).is_cuda:
+            network = copy.deepcopy(network).to(device=device, dtype=dtype).eval()
+        batch_size = self.batch_size
+        if batch_size is None:
+            batch_size = self._model().micro_batch if device == "cpu" else 64
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise SpecError(f"batch_size={batch_size!r} must be a positive integer or None.")
         return encode(
-            network if network is not None else handle.placed(device, dtype),
-            X, presence, self.plan_,
+            network, X, presence, self.plan_,
             pooling=handle.pooling, layer=self._layer(handle), front_end=self.front_end_,
             batch_size=int(batch_size), device=device, dtype=dtype, n_threads=self.n_threads,
         )  # fmt: skip
-
-    @staticmethod
-    def _micro_batch(device: str) -> int:
-        # Small batches stay in the processor's cache; a GPU wants to be filled.
-        return 8 if device == "cpu" else 64
 
     def _check_fitted(self) -> None:
         check_is_fitted(self, "encoder_")

@@ -1,8 +1,9 @@
 """Running a network over epochs: by presence pattern, in fixed micro-batches.
 
 Every micro-batch has the same number of epochs (the last one is filled up) and
-is computed by one thread. So the numbers for an epoch depend on that epoch
-alone: not on its neighbours, nor on the number of threads or worker processes.
+is computed by one thread. So, with the model's own micro-batch on the CPU, the
+numbers for an epoch depend on that epoch alone: not on its neighbours, nor on
+the number of threads or worker processes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from eegfound.estimators._pooling import concatenate, pool
 from eegfound.estimators._threads import n_workers, torch_threads
 from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 
-#: Epochs prepared at a time: bounds the memory of the front end.
+#: Epochs prepared at a time (one batch at least): bounds the memory of the front end.
 BLOCK = 256
 
 
@@ -143,8 +144,9 @@ class _Job:
 def _jobs(
     X: np.ndarray, presence: np.ndarray, plan: InputPlan, front_end: Any, batch_size: int
 ) -> Iterator[_Job]:
-    for first in range(0, len(X), BLOCK):
-        block = slice(first, min(first + BLOCK, len(X)))
+    size = max(BLOCK, batch_size)
+    for first in range(0, len(X), size):
+        block = slice(first, min(first + size, len(X)))
         signal = plan.apply(X[block], presence[block])
         if front_end is not None:
             signal = np.ascontiguousarray(front_end.transform(signal), dtype=np.float32)

@@ -72,9 +72,8 @@ class EncoderHandle:
         self.sha256: str | None = None
         if loaded.file is not None:
             self.sha256 = loaded.file.sha256
-            named = loaded.file.spec is not None and loaded.file.spec.name
             self.checkpoint = str(loaded.file.path)
-            self.checkpoint_name = named or None
+            self.checkpoint_name = loaded.file.published
         self._network: EncoderNetwork | None = loaded.network
         self._placed: dict[tuple[str, torch.dtype], EncoderNetwork] = {}
 
@@ -120,7 +119,7 @@ class EncoderHandle:
                     model, size=self.size, checkpoint=place,
                     pooling=self.pooling, config=self.config, seed=self.seed,
                 )  # fmt: skip
-            except CheckpointError as error:
+            except (CheckpointError, SpecError) as error:
                 problems.append(str(error))
                 continue
             if loaded.fingerprint == self.fingerprint:

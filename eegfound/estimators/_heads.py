@@ -71,9 +71,9 @@ class Head(nn.Module):
         self.body = make_head(kind)(n_features, n_outputs, hidden=hidden, dropout=dropout)
         self.to(torch.float64 if double else torch.float32)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return scores, ``(n_epochs, n_outputs)``."""
-        return self.body(self.standardize(features))
+    def forward(self, inputs: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return scores of features, ``(n_epochs, n_outputs)``; the loss takes the weight."""
+        return self.body(self.standardize(inputs))
 
 
 def _linear(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.Module:

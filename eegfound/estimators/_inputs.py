@@ -24,6 +24,7 @@ from eegfound.base import (
     presence_mask,
     unit_factor,
 )
+from eegfound.base.units import PLAUSIBLE_VOLTS
 from eegfound.models import FoundationModel, InputSpec
 
 
@@ -85,6 +86,7 @@ class InputPlan:
         """
         used = X if len(self.picks) == X.shape[1] else X[:, list(self.picks)]
         presence = presence_mask(used)
+        self._check_each(used, presence)
         try:
             check_unit(used, self.unit)
         except UnitError as error:
@@ -100,6 +102,21 @@ class InputPlan:
             )
         self.n_model_times(X.shape[-1], warn=True)
         return presence
+
+    def _check_each(self, used: np.ndarray, presence: np.ndarray) -> None:
+        """Warn of single epochs whose unit seems to be another one."""
+        few = used[..., :: max(1, used.shape[-1] // 64)]
+        spread = np.abs(few - few.mean(axis=-1, keepdims=True)).mean(axis=-1)
+        spread[~presence] = np.nan
+        size = np.nanmedian(spread, axis=1) * unit_factor(self.unit)
+        odd = np.flatnonzero(size > 10 * PLAUSIBLE_VOLTS[1])
+        if 0 < len(odd) < len(size):
+            warnings.warn(
+                f"{len(odd)} epoch(s), first at index {odd[0]}, have an amplitude of "
+                f"{size[odd[0]]:.2g} V, which is not EEG: another unit=, or artefacts?",
+                SignalWarning,
+                stacklevel=5,
+            )
 
     def n_model_times(self, n_times: int, *, warn: bool = False) -> int:
         """Return the length in samples at the model's rate, after cropping or padding.
@@ -255,6 +272,12 @@ def plan_input(
             "on_unknown='drop', or map the montage first with "
             f"MontageMapper(info=info, target={model.name!r})."
         )
+    if info.bads:
+        warnings.warn(
+            f"info marks {sorted(info.bads)} as bad: treated as not recorded.",
+            SignalWarning,
+            stacklevel=4,
+        )
     if left_out:
         warnings.warn(
             f"The channel(s) {left_out} are not EEG by their names and are left out.",
@@ -263,6 +286,9 @@ def plan_input(
         )
     if not keep:
         raise SpecError(f"{model.name} knows none of the channels {names[:8]}.")
+    picks = [eeg[i] for i in keep]
+    if spec.vocabulary is not None and not spec.accepts_missing:
+        keep, picks = _whole_vocabulary(model, keep, picks, rows, known, strict=strict)
     positions = None
     if spec.needs_positions:
         from eegfound.montage import electrode_positions
@@ -272,7 +298,7 @@ def plan_input(
     return InputPlan(
         spec=spec,
         info=info,
-        picks=tuple(eeg[i] for i in keep),
+        picks=tuple(picks),
         rows=tuple(rows[i] for i in keep),
         names=tuple(known[i] for i in keep),
         positions=positions,
@@ -282,6 +308,41 @@ def plan_input(
         dropped=(*unknown, *left_out),
         aliased=aliased,
     )
+
+
+def _whole_vocabulary(
+    model: FoundationModel,
+    keep: list[int],
+    picks: list[int],
+    rows: list[int],
+    known: list[str],
+    *,
+    strict: bool,
+) -> tuple[list[int], list[int]]:
+    """Bring channels into the order of a fixed layout; none of it may lack.
+
+    A single unnamed channel, about which nothing was stated, stands in for
+    every electrode.
+    """
+    vocabulary = model.input.vocabulary or ()
+    if not strict:
+        warnings.warn(
+            f"{model.name} needs all its {len(vocabulary)} electrodes; the unnamed channel stands "
+            "in for each of them.",
+            SignalWarning,
+            stacklevel=5,
+        )
+        rows[:], known[:] = range(len(vocabulary)), vocabulary
+        return list(range(len(vocabulary))), picks * len(vocabulary)
+    order = sorted(range(len(keep)), key=lambda i: rows[keep[i]])
+    absent = sorted(set(range(len(vocabulary))) - {rows[i] for i in keep})
+    if absent:
+        raise SpecError(
+            f"{model.name} needs all its {len(vocabulary)} electrodes; "
+            f"{[vocabulary[i] for i in absent[:8]]}{'…' if len(absent) > 8 else ''} are missing. "
+            f"Put MontageMapper(info=info, target={model.name!r}, missing='interpolate') before it."
+        )
+    return [keep[i] for i in order], [picks[i] for i in order]
 
 
 def _implied_info(model: FoundationModel, n_channels: int) -> tuple[ChannelInfo, bool]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import skorch
 import torch
-from skorch.callbacks import PassthroughScoring
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -38,8 +37,8 @@ class WeightedData(Dataset):
     def __len__(self) -> int:
         return len(self.X)
 
-    def __getitem__(self, index: Any) -> tuple[Any, tuple[Any, Any]]:
-        return self.X[index], (self.y[index], self.weight[index])
+    def __getitem__(self, index: Any) -> tuple[dict[str, Any], Any]:
+        return {"inputs": self.X[index], "weight": self.weight[index]}, self.y[index]
 
     def subset(self, index: np.ndarray) -> WeightedData:
         """Return some of the epochs."""
@@ -76,8 +75,8 @@ class Batches:
         for first in range(0, count, self.batch_size):
             stop = min(first + self.batch_size, count)
             index: Any = slice(first, stop) if order is None else order[first:stop]
-            X, (y, weight) = self.dataset[index]
-            yield torch.from_numpy(X), (torch.from_numpy(y), torch.from_numpy(weight))
+            X, y = self.dataset[index]
+            yield {name: torch.from_numpy(v) for name, v in X.items()}, torch.from_numpy(y)
 
 
 class TunedEncoder(nn.Module):
@@ -130,13 +129,13 @@ class TunedEncoder(nn.Module):
             n_slots=len(self.plan.picks),
         )  # fmt: skip
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Return scores, ``(n_epochs, n_outputs)``."""
-        return self.head(self.features(signal))
+    def forward(self, inputs: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return scores of a signal, ``(n_epochs, n_outputs)``; the loss takes the weight."""
+        return self.head(self.features(inputs))
 
 
-class WeightedNet(skorch.NeuralNet):
-    """A skorch net whose loss is a weighted mean over epochs.
+class WeightedLoss:
+    """Mixin of skorch nets whose loss is a weighted mean over epochs.
 
     ``penalty`` adds ``penalty / 2 * sum(w ** 2)`` over the head's matrices,
     for optimizers without weight decay.
@@ -146,32 +145,26 @@ class WeightedNet(skorch.NeuralNet):
         super().__init__(*args, **kwargs)
         self.penalty = penalty
 
-    @property
-    def _default_callbacks(self) -> list[Any]:
-        callbacks = super()._default_callbacks
-        if self.criterion is nn.CrossEntropyLoss:
-            valid = PassthroughScoring(name="valid_acc", lower_is_better=False)
-            callbacks.insert(-1, ("valid_acc", valid))
-        return callbacks
-
     def get_loss(
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the weighted loss of a batch."""
-        y, weight = (part.to(y_pred.device) for part in y_true)
-        each = self.criterion_(y_pred, y if y.dtype == torch.int64 else y.to(y_pred.dtype))
-        each = each.reshape(len(each), -1).mean(dim=1)
-        loss = (each * weight.to(each.dtype)).sum() / weight.sum().to(each.dtype)
+        net: Any = self
+        y, weight = y_true.to(y_pred.device), X["weight"].to(y_pred)
+        each = net.criterion_(y_pred, y if y.dtype == torch.int64 else y.to(y_pred.dtype))
+        loss = (each.reshape(len(each), -1).mean(dim=1) * weight).sum() / weight.sum()
         if training and self.penalty:
-            squares = [p.pow(2).sum() for p in self.module_.parameters() if p.ndim > 1]
+            squares = [p.pow(2).sum() for p in net.module_.parameters() if p.ndim > 1]
             loss = loss + 0.5 * self.penalty * torch.stack(squares).sum()
         return loss
 
-    def validation_step(self, batch: Any, **fit_params: Any) -> Any:
-        """Compute validation loss, and accuracy for classifiers."""
-        step = super().validation_step(batch, **fit_params)
-        y = batch[1][0]
-        if y.dtype == torch.int64:
-            hits = (step["y_pred"].argmax(dim=1).cpu() == y.cpu()).float().mean()
-            self.history.record_batch("valid_acc", float(hits))
-        return step
+
+class ClassifierNet(WeightedLoss, skorch.NeuralNetClassifier):
+    """skorch's classifier with weighted epochs."""
+
+
+class RegressorNet(WeightedLoss, skorch.NeuralNetRegressor):
+    """skorch's regressor with weighted epochs."""
+
+
+Net = ClassifierNet | RegressorNet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 
@@ -27,9 +28,9 @@ def n_workers(n_threads: int | None) -> int:
         At least 1.
     """
     if n_threads is not None:
-        if not isinstance(n_threads, int) or n_threads < 1:
+        if not isinstance(n_threads, Integral) or n_threads < 1:
             raise SpecError(f"n_threads={n_threads!r} must be a positive integer or None.")
-        return n_threads
+        return int(n_threads)
     if threading.current_thread() is not threading.main_thread():
         return 1
     return max(1, torch.get_num_threads())

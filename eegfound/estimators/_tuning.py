@@ -16,9 +16,16 @@ from eegfound.base import SpecError
 from eegfound.estimators._base import FoundationEstimator
 from eegfound.estimators._handle import resolve_device
 from eegfound.estimators._heads import Head, Standardize
-from eegfound.estimators._nets import Batches, TunedEncoder, WeightedData, WeightedNet
-from eegfound.estimators._threads import torch_threads
+from eegfound.estimators._nets import (
+    Batches,
+    ClassifierNet,
+    Net,
+    TunedEncoder,
+    WeightedData,
+)
+from eegfound.estimators._threads import n_workers, torch_threads
 from eegfound.estimators._validation import validation_split
+from eegfound.models.randomness import seeded_torch
 
 TUNINGS = ("head", "full")
 
@@ -57,13 +64,17 @@ def weight_groups(network: Any, decay: float | None, lr: float) -> list[tuple[st
 class TunableEstimator(FoundationEstimator):
     """Training shared by Classifier and Regressor; not for direct use."""
 
-    _criterion: type[nn.Module]
+    _net_class: type[Net]
 
     def _check_tuning(self) -> None:
         if self.tuning not in TUNINGS:
             raise SpecError(f"tuning={self.tuning!r} is not one of {TUNINGS}.")
         if not isinstance(self.max_epochs, int | np.integer) or self.max_epochs < 1:
             raise SpecError(f"max_epochs={self.max_epochs!r} must be a positive integer.")
+        if not isinstance(self.train_batch_size, int | np.integer) or self.train_batch_size < 1:
+            raise SpecError(
+                f"train_batch_size={self.train_batch_size!r} must be a positive integer."
+            )
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise SpecError(f"layer_decay={self.layer_decay!r} must lie in (0, 1].")
 
@@ -92,8 +103,14 @@ class TunableEstimator(FoundationEstimator):
         """Fit ``net_`` on windows, targets and weights."""
         self._check_tuning()
         presence = self.plan_.check(X)
+        if groups is not None and len(groups) != len(X):
+            raise SpecError(f"groups has {len(groups)} entries for {len(X)} epochs.")
+        if not weight.all():  # an epoch without weight is an epoch that is not there
+            kept = np.flatnonzero(weight)
+            X, presence, y, weight = X[kept], presence[kept], y[kept], weight[kept]
+            groups = None if groups is None else np.asarray(groups)[kept]
         self._load_encoder()
-        self._fit_front_end(X, presence, groups)
+        self._fit_front_end(X, presence, groups, weight)
         features = self._features(X, presence)
         if not np.isfinite(features).all():
             raise SpecError(
@@ -108,13 +125,19 @@ class TunableEstimator(FoundationEstimator):
                 y if y.ndim == 1 else y[:, 0], groups, fraction=self.validation_fraction,
                 seed=seed, stratify=y.dtype == np.int64,
             )  # fmt: skip
-        # No random number of the training reaches the user's own generators.
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        # No random number of the training reaches the user's own generators,
+        # nor another thread's training.
+        with seeded_torch(seed):
             if self.tuning == "head":
                 self._train_head(features, y, weight, split, n_outputs)
             else:
                 self._train_full(X, presence, features, y, weight, split, n_outputs)
+        losses = self.net_.history[:, "train_loss"]
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(
+                f"Training diverged: the loss is {losses[-1]} after {len(losses)} epoch(s). Use a "
+                f"smaller lr (now {self.net_.lr:g})."
+            )
 
     def _head_options(self, n_features: int, n_outputs: int) -> dict[str, Any]:
         return {
@@ -184,8 +207,9 @@ class TunableEstimator(FoundationEstimator):
             optimizer__param_groups=weight_groups(self.encoder_.network, self.layer_decay, lr),
             iterator_train__shuffle=True,
         )
-        standardize = net.initialize().module_.head.standardize
-        self.net_ = self._run(net, standardize, features, data, split)
+        with torch_threads(n_workers(self.n_threads)):
+            standardize = net.initialize().module_.head.standardize
+            self.net_ = self._run(net, standardize, features, data, split)
 
     def _net(
         self,
@@ -194,22 +218,23 @@ class TunableEstimator(FoundationEstimator):
         data: WeightedData,
         split: Any,
         **options: Any,
-    ) -> WeightedNet:
+    ) -> Net:
         """Describe the skorch net; nothing is built yet."""
         callbacks = copy.deepcopy(list(self.callbacks or []))
         if split is not None:
             callbacks.append(
                 (
-                    "early_stopping",
+                    "validation_early_stopping",
                     EarlyStopping(
                         "valid_loss", patience=self.patience, load_best=True,
                         sink=print if self.verbose else _silent,
                     ),
                 )
             )  # fmt: skip
-        return WeightedNet(
+        criterion = nn.CrossEntropyLoss if self._net_class is ClassifierNet else nn.MSELoss
+        return self._net_class(
             module,
-            criterion=self._criterion,
+            criterion=criterion,
             criterion__reduction="none",
             max_epochs=self.max_epochs,
             iterator_train=Batches,
@@ -222,9 +247,9 @@ class TunableEstimator(FoundationEstimator):
         )
 
     def _run(
-        self, net: WeightedNet, standardize: Standardize, features: np.ndarray, data: WeightedData,
+        self, net: Net, standardize: Standardize, features: np.ndarray, data: WeightedData,
         split: Any,
-    ) -> WeightedNet:  # fmt: skip
+    ) -> Net:  # fmt: skip
         """Set the head's scaling from the training part, then train."""
         seen = slice(None) if split is None else split[0]
         kind = standardize.mean

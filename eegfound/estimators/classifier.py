@@ -10,8 +10,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
-from torch import nn
 
+from eegfound.estimators._nets import ClassifierNet
 from eegfound.estimators._tuning import TunableEstimator
 
 
@@ -73,6 +73,11 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     encoder_, plan_, ch_names_, weights_, fingerprint_, load_report_
         As in :class:`FoundationTransformer`.
 
+    Notes
+    -----
+    The same seed gives the same result. With ``tuning="full"`` the last digits
+    may depend on the number of threads; ``n_threads=1`` fixes them as well.
+
     Examples
     --------
     >>> import eegfound as ef
@@ -81,7 +86,7 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     'head'
     """
 
-    _criterion = nn.CrossEntropyLoss
+    _net_class = ClassifierNet
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from torch import nn
 
+from eegfound.estimators._nets import RegressorNet
 from eegfound.estimators._tuning import TunableEstimator
 
 
@@ -46,7 +46,7 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
     'mlp'
     """
 
-    _criterion = nn.MSELoss
+    _net_class = RegressorNet
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ from eegfound.models import get_model
 class FoundationTransformer(TransformerMixin, FoundationEstimator):
     """Embed windows of EEG with a frozen, pretrained encoder.
 
-    The embedding of a window depends on that window alone: it is the same in
-    every cross-validation fold, batch, thread and process.
+    The embedding of a window depends on that window alone: on the CPU it is the
+    same to the bit in every cross-validation fold, thread and process.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         What to do with windows shorter than the model's shortest: refuse them
         or fill their end with zeros.
     batch_size : int | None
-        Epochs per forward pass. None: 8 on the CPU, 64 on a GPU.
+        Epochs per forward pass. None: what the model declares to be
+        independent of neighbours to the bit on the CPU, 64 on a GPU.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
     dtype : {"float32", "bfloat16", "float16"}

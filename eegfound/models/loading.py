@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from eegfound.base import CheckpointError, RandomWeightsWarning
+from eegfound.base import CheckpointError, RandomWeightsWarning, SpecError
 from eegfound.models.files import fingerprint, read_tensors
 from eegfound.models.network import EncoderNetwork
+from eegfound.models.randomness import seeded_torch
 from eegfound.models.report import LoadReport
 from eegfound.models.spec import FoundationModel, load_object
 from eegfound.models.store import CheckpointFile, find_checkpoint
@@ -83,9 +84,13 @@ def load_state(
     absent = [key for key in own if key not in state]
     may_miss = {key for key in absent if any(fnmatch(key, pattern) for pattern in optional)}
     mismatched = tuple(
-        (key, tuple(state[key].shape), tuple(own[key].shape))
+        (key, _kind(state[key]), _kind(own[key]))
         for key in own
-        if key in state and tuple(state[key].shape) != tuple(own[key].shape)
+        if key in state
+        and (
+            tuple(state[key].shape) != tuple(own[key].shape)
+            or state[key].is_floating_point() != own[key].is_floating_point()
+        )
     )
     wrong = {key for key, _, _ in mismatched}
     report = LoadReport(
@@ -104,13 +109,23 @@ def load_state(
     return report
 
 
+def _kind(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return the shape, and the type where it is not floating-point."""
+    shape = tuple(tensor.shape)
+    return shape if tensor.is_floating_point() else (*shape, str(tensor.dtype))
+
+
 def build_random(
     model: FoundationModel, size: str, pooling: str | None, config: Mapping[str, Any], seed: int
 ) -> EncoderNetwork:
     """Build a network with fresh weights drawn from ``seed`` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = model.build(size, pooling=pooling, **config)
+    with seeded_torch(seed):
+        try:
+            network = model.build(size, pooling=pooling, **config)
+        except TypeError as error:
+            raise SpecError(
+                f"model_params={dict(config)} do not fit the network of {model.name}: {error}"
+            ) from error
     if not isinstance(network, EncoderNetwork):
         raise CheckpointError(f"{model.name}: {model.network} did not return an EncoderNetwork.")
     return network.float().eval()
@@ -124,15 +139,15 @@ def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNet
     if spec is not None and spec.converter:
         try:
             state, left_out = load_object(spec.converter)(raw, network)
-        except (KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # the file may hold anything at all
             raise CheckpointError(
                 f"{file.path} does not have the layout of {spec.name!r}: {error}"
             ) from error
         dropped = tuple(left_out)
     else:
+        _check_state(raw, file)
         state, dropped = network.adapt_state(raw)
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
-        raise CheckpointError(f"{file.path} does not hold a state dict (name to tensor).")
+    _check_state(state, file)
     report = load_state(network, state, optional=optional, dropped=dropped, source=str(file.path))
     if not report.ok:
         raise CheckpointError(
@@ -143,6 +158,15 @@ def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNet
         if state[key].is_floating_point() and not torch.isfinite(state[key]).all():
             raise CheckpointError(f"{file.path}: tensor {key!r} holds NaN or infinity.")
     return report
+
+
+def _check_state(state: Any, file: CheckpointFile) -> None:
+    """Refuse what is no dict of ordinary floating-point tensors."""
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise CheckpointError(f"{file.path} does not hold a state dict (name to tensor).")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_complex() or value.is_quantized:
+            raise CheckpointError(f"{file.path}: tensor {key!r} is no ordinary array.")
 
 
 def _other_size(model: FoundationModel, state: Mapping[str, Any], tried: str) -> str:
@@ -160,7 +184,8 @@ def _other_size(model: FoundationModel, state: Mapping[str, Any], tried: str) ->
 
 _MAX_SHARED = 4
 _shared: OrderedDict[tuple[Any, ...], LoadedEncoder] = OrderedDict()
-_lock = threading.Lock()
+# Held while a network is built and read: nobody does the same work twice.
+_lock = threading.RLock()
 
 
 def _hashable(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -226,14 +251,13 @@ def load_encoder(
         if key in _shared:
             _shared.move_to_end(key)
             return _shared[key]
-    network = build_random(model, size, pooling, config, seed)
-    report = _read_file(model, file, network) if file else None
-    weights = "random" if file is None else (file.spec.name if file.spec else str(file.path))
-    network.requires_grad_(False)
-    loaded = LoadedEncoder(
-        network, size, config, fingerprint(network.state_dict()), weights, report, file
-    )
-    with _lock:
+        network = build_random(model, size, pooling, config, seed)
+        report = _read_file(model, file, network) if file else None
+        weights = "random" if file is None else (file.published or str(file.path))
+        network.requires_grad_(False)
+        loaded = LoadedEncoder(
+            network, size, config, fingerprint(network.state_dict()), weights, report, file
+        )
         _shared[key] = loaded
         while len(_shared) > _MAX_SHARED:
             _shared.popitem(last=False)

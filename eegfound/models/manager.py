@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -46,6 +47,28 @@ class PluginRecord:
     contributions: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
 
+def _precedence(entry: EntryPoint) -> tuple[bool, str]:
+    """Order entry points: a name belongs first to the distribution named after it."""
+    return (entry.dist is None or entry.dist.name != f"eegfound-{entry.name}", entry.name)
+
+
+def _check_contributions(offered: Mapping[str, Any]) -> None:
+    """Check what mapping hooks returned, before anybody relies on it."""
+    for hook, value in offered.items():
+        if hook == "eegfound_models" or not value:
+            continue
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise PluginError(f"{hook} must return a mapping with names as keys")
+        for name, content in value.items():
+            if hook == "eegfound_layouts":
+                fits = not isinstance(content, str) and isinstance(content, Iterable)
+            else:
+                fits = isinstance(content, str) and ":" in content
+            if not fits:
+                kind = "a sequence of electrodes" if hook == "eegfound_layouts" else "'module:name'"
+                raise PluginError(f"{hook}: {name!r} must be {kind}, got {content!r}")
+
+
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -77,13 +100,14 @@ class PluginRegistry:
             for name in os.environ.get("EEGFOUND_DISABLE_PLUGINS", "").split(",")
             if name.strip()
         }
-        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        for entry in sorted(entry_points(group=GROUP), key=_precedence):
             record = self._record_of(entry)
             if entry.name in disabled:
                 record.status, record.reason = "disabled", "named in EEGFOUND_DISABLE_PLUGINS"
                 continue
             try:
-                plugin = entry.load()
+                with redirect_stdout(sys.stderr):  # what a plugin prints is not our output
+                    plugin = entry.load()
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a plugin may even raise SystemExit
@@ -94,10 +118,9 @@ class PluginRegistry:
     def _record_of(self, entry: EntryPoint) -> PluginRecord:
         dist = entry.dist
         record = PluginRecord(entry.name, dist.name if dist else "", dist.version if dist else "")
-        key = entry.name
-        while key in self._records:  # two distributions may use one entry-point name
-            key += "'"
-        self._records[key] = record
+        if record.name in self._records:  # two distributions use one entry-point name
+            record.name = f"{entry.name} ({record.distribution})"
+        self._records[record.name] = record
         return record
 
     def register(self, plugin: Any, name: str | None = None) -> PluginRecord:
@@ -167,6 +190,7 @@ class PluginRegistry:
             if unknown:
                 raise PluginError(f"unknown hook(s) {unknown}; hooks are {list(hookspecs.HOOKS)}")
             offered = {hook: self._ask(plugin, hook) for hook in hookspecs.HOOKS}
+            _check_contributions(offered)
             for model in offered["eegfound_models"] or ():
                 self._add_model(model)
                 added.append(model.name)
@@ -206,13 +230,13 @@ class PluginRegistry:
                 f"eegfound has version {API_VERSION}: install a matching release of the plugin"
             )
         for name in (model.name, *model.aliases):
-            if name in self._names:
+            if name.lower() in self._names:
                 raise PluginError(
-                    f"model name {name!r} is already taken by model {self._names[name]!r}"
+                    f"model name {name!r} is already taken by model {self._names[name.lower()]!r}"
                 )
         self._models[model.name] = model
         for name in (model.name, *model.aliases):
-            self._names[name] = model.name
+            self._names[name.lower()] = model.name
 
     def _forget(self, model: str) -> None:
         self._models.pop(model, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class LoadReport:
     unexpected : tuple of str
         Tensors of the file that the network does not know.
     mismatched : tuple of (str, tuple, tuple)
-        Tensors of another shape: key, shape in the file, shape in the network.
+        Tensors of another shape or kind: key, shape in the file, in the network.
     optional : tuple of str
         Tensors that may be missing, were, and keep their initial values.
     dropped : tuple of str
@@ -30,7 +31,7 @@ class LoadReport:
     matched: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
-    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    mismatched: tuple[tuple[str, tuple[Any, ...], tuple[Any, ...]], ...] = ()
     optional: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     source: str = ""

@@ -216,7 +216,14 @@ class FoundationModel:
     front_end : str | None
         Path of a factory of a Transformer that turns windows in the model's
         rate and unit, ``(n, n_channels, n_times)``, into the network's
-        ``signal``; fitted when the estimator is fitted.
+        ``signal``; it is called with the estimator's input plan and has
+        ``fit(signal, groups=None, sample_weight=None)`` and ``transform``.
+    front_end_options : tuple of str
+        Names in ``model_params`` that are the front end's, not the network's.
+    micro_batch : int
+        Epochs per forward pass on the CPU. More than one is faster, but only
+        right for networks whose numbers for an epoch are the same to the bit
+        at any place of a batch (the conformance kit checks that).
     transformer, classifier, regressor, pretrainer : str | None
         Paths of the plugin's named estimator classes.
     golden : str | None
@@ -238,6 +245,8 @@ class FoundationModel:
     poolings: tuple[str, ...] = ("mean", "cls", "max", "mean_std", "channels", "flatten")
     objective: str | None = None
     front_end: str | None = None
+    front_end_options: tuple[str, ...] = ()
+    micro_batch: int = 1
     transformer: str | None = None
     classifier: str | None = None
     regressor: str | None = None

@@ -31,6 +31,9 @@ class CheckpointFile:
         Digest of the file.
     metadata : dict
         What a file in the suite's own format says about itself.
+    published : str | None
+        Name of the known checkpoint, where the file was found as that one;
+        None for any other file, even of the same layout.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class CheckpointFile:
     size: str
     sha256: str
     metadata: dict[str, Any]
+    published: str | None = None
 
 
 def cache_dir() -> Path:
@@ -69,6 +73,8 @@ def _local_places(model: FoundationModel, checkpoint: Checkpoint) -> list[Path]:
     places = []
     for folder in filter(None, os.environ.get("EEGFOUND_WEIGHTS", "").split(os.pathsep)):
         base = Path(folder).expanduser()
+        if base.is_file() and base.name == checkpoint.filename:
+            places.append(base)
         places += [base / checkpoint.filename, base / model.name / checkpoint.filename]
     return places
 
@@ -110,20 +116,21 @@ def find_checkpoint(
     if _is_path(checkpoint, model):
         return _explicit(model, Path(checkpoint).expanduser(), size)
     spec = _declared(model, str(checkpoint), size)
-    tried = []
+    tried: list[Path] = []
     cached = cache_dir() / "weights" / model.name / spec.filename
     for path in (*_local_places(model, spec), packaged_path(spec), cached):
         if path is None or (not spec.filename and path == cached):
             continue
         tried.append(path)
         if path.is_file():
-            return CheckpointFile(
-                path, spec, spec.size, check_sha256(path, spec.sha256), read_metadata(path)
-            )
+            digest = check_sha256(path, spec.sha256)
+            return CheckpointFile(path, spec, spec.size, digest, read_metadata(path), spec.name)
     if spec.urls and not is_offline():
         path = _download(spec, cached)
-        return CheckpointFile(path, spec, spec.size, sha256_of(path), read_metadata(path))
-    raise CheckpointNotFoundError(_not_found(model, spec, "downloads are switched off"))
+        digest = sha256_of(path)
+        return CheckpointFile(path, spec, spec.size, digest, read_metadata(path), spec.name)
+    why = "downloads are switched off" if spec.urls else "nobody offers them for download"
+    raise CheckpointNotFoundError(_not_found(model, spec, tried, why))
 
 
 def _is_path(checkpoint: str | os.PathLike[str], model: FoundationModel) -> bool:
@@ -139,9 +146,11 @@ def _is_path(checkpoint: str | os.PathLike[str], model: FoundationModel) -> bool
 
 
 def _explicit(model: FoundationModel, path: Path, size: str | None) -> CheckpointFile:
+    path = path.resolve()  # a pickle must find it from any working directory
     if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointNotFoundError(
-            f"checkpoint={str(path)!r} does not exist. Pass the path of a weight file, a name "
+            f"checkpoint={str(path)!r} {fault}. Pass the path of a weight file, a name "
             f"({[c.name for c in model.checkpoints]}), or checkpoint=None for random weights."
         )
     metadata = read_metadata(path)
@@ -162,9 +171,9 @@ def _explicit(model: FoundationModel, path: Path, size: str | None) -> Checkpoin
     convertible = [c for c in model.checkpoints if c.converter]
     spec = next(iter(named or fitting or convertible), None)
     digest = check_sha256(path, spec.sha256) if spec and named else sha256_of(path)
-    return CheckpointFile(
-        path, spec, size or (spec.size if spec else model.default_size), digest, {}
-    )
+    size = size or (spec.size if spec else model.default_size)
+    published = named[0].name if named and size == named[0].size else None
+    return CheckpointFile(path, spec, size, digest, {}, published)
 
 
 def _declared(model: FoundationModel, name: str, size: str | None) -> Checkpoint:
@@ -187,9 +196,10 @@ def _declared(model: FoundationModel, name: str, size: str | None) -> Checkpoint
     )
 
 
-def _not_found(model: FoundationModel, spec: Checkpoint, why: str) -> str:
+def _not_found(model: FoundationModel, spec: Checkpoint, tried: list[Path], why: str) -> str:
     return (
-        f"The weights {spec.name!r} of {model.name} are not on this machine ({why}). "
+        f"The weights {spec.name!r} of {model.name} are not on this machine ({why}; looked for "
+        f"{', '.join(map(str, tried))}). "
         f"{spec.how_to_get} "
         + (f"Addresses: {', '.join(spec.urls)}. " if spec.urls else "")
         + f"Then pass checkpoint='path/to/{spec.filename}', or put the file into a folder named by "

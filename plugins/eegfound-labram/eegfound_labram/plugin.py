@@ -35,6 +35,7 @@ MODEL = FoundationModel(
         "tiny": {"out_chans": 4, "depth": 4, "num_heads": 5, "init_values": 0.1},
     },
     default_size="base",
+    micro_batch=8,
     checkpoints=(
         Checkpoint(
             name="labram-base",
