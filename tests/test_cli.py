@@ -132,6 +132,23 @@ def test_an_interrupted_embedding_goes_on(run, recordings, tmp_path, monkeypatch
     assert not list(tmp_path.glob("*.parts"))
 
 
+def test_caps_that_differ_share_a_table(run, recordings, tmp_path):
+    import pandas as pd
+
+    for name in ("emb.parquet", "emb.csv"):
+        done = run(
+            "embed", recordings, "--model", "toy", "--checkpoint", "none", "--window", "2",
+            "--pooling", "channels", "--out", tmp_path / name,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+        table = read(tmp_path / name)
+        of_cz = table.filter(like=".Cz.")
+        assert of_cz.shape == (10, 16)
+        assert of_cz[:5].notna().all(axis=None)
+        assert of_cz[5:].isna().all(axis=None)
+
+
 def test_embed_wants_a_table(recordings, run, tmp_path):
     result = run("embed", recordings, "--model", "toy", "--out", tmp_path / "emb.xlsx")
     assert isinstance(result.exception, SpecError)

@@ -398,3 +398,84 @@ def _threading_backend():
     import joblib
 
     return joblib.parallel_config("threading")
+
+
+def test_random_weights_are_the_same_whatever_runs_beside(toy):
+    import joblib
+
+    from eegfound.models import loading
+
+    def fitted(seed):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return encoder(random_state=seed).fit(eeg(2)).fingerprint_
+
+    alone = [fitted(seed) for seed in range(100, 108)]
+    loading._shared.clear()
+    together = joblib.Parallel(4, backend="threading")(
+        joblib.delayed(fitted)(seed) for seed in range(100, 108)
+    )
+    assert together == alone
+
+
+def test_bad_channels_are_left_out():
+    X = eeg()
+    minfo = mne.create_info(NAMES, 100.0, "eeg")
+    minfo["bads"] = ["Cz"]
+    with pytest.warns(UserWarning, match=r"marks \['Cz'\] as bad"):
+        enc = encoder(info=minfo).fit(X)
+    assert enc.ch_names_ == ["Fp1", "C3", "C4", "O1"]
+    other = encoder(info=info(names=("Fp1", "C3", "C4", "O1")))
+    np.testing.assert_array_equal(enc.transform(X), other.fit_transform(np.delete(X, 2, axis=1)))
+
+
+def test_splits_of_epochs_are_lists_of_epochs():
+    from sklearn.model_selection import cross_val_score
+
+    X, y = eeg(n=12), np.tile([1, 2], 6)
+    X[::2, 1] *= 4
+    epochs = mne.EpochsArray(X, mne.create_info(NAMES, 100.0, "eeg"), verbose="error")
+    pipe = make_pipeline(encoder(info=None), LogisticRegression())
+    from_epochs = cross_val_score(pipe, epochs, y, cv=3, error_score="raise")
+    from_array = cross_val_score(make_pipeline(encoder(), LogisticRegression()), X, y, cv=3)
+    np.testing.assert_array_equal(from_epochs, from_array)
+
+
+def test_channels_that_are_not_used_may_be_gone_later():
+    minfo = mne.create_info([*NAMES, "EOG"], 100.0, ["eeg"] * 5 + ["eog"])
+    epochs = mne.EpochsArray(eeg(n_channels=6), minfo, verbose="error")
+    enc = encoder(info=None).fit(epochs)
+    np.testing.assert_array_equal(enc.transform(epochs.copy().pick("eeg")), enc.transform(epochs))
+
+
+def test_recordings_must_be_cut_first():
+    raw = mne.io.RawArray(eeg()[0], mne.create_info(NAMES, 100.0, "eeg"), verbose="error")
+    with pytest.raises(SpecError, match="Windower"):
+        encoder(info=None).fit(raw)
+
+
+def test_a_single_epoch_in_another_unit_is_noticed():
+    X = eeg()
+    X[3] *= 1e6
+    with pytest.warns(UserWarning, match="first at index 3"):
+        encoder().fit(X)
+
+
+def test_a_path_is_no_published_checkpoint(tmp_path, toy, monkeypatch):
+    network = build_random(toy, "wide", None, {}, seed=7)
+    save_weights(tmp_path / "w.safetensors", network.state_dict(), {"model": "toy", "size": "wide"})
+    monkeypatch.chdir(tmp_path)
+    enc = encoder(checkpoint="w.safetensors").fit(eeg())
+    assert enc.weights_ == str(tmp_path / "w.safetensors")
+    raw, expected = pickle.dumps(enc), enc.transform(eeg())
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(pickle.loads(raw).transform(eeg()), expected)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [({"layer": 1.5}, "layer="), ({"model_params": {"foo": 1}}, "model_params=")],
+)
+def test_more_bad_parameters(params, message):
+    with pytest.raises(SpecError, match=message):
+        encoder(**params).fit(eeg())

@@ -275,3 +275,65 @@ def test_labels_of_other_kinds():
     assert set(as_numbers.predict(X)) <= {-3, 7}
     as_flags = classifier().fit(X, y == "task")
     assert as_flags.predict(X).dtype == bool
+
+
+@pytest.mark.parametrize("params", [{"tuning": "full"}, {"head": "mlp", "head_dropout": 0.2}])
+def test_training_is_the_same_whatever_runs_beside(params):
+    X, y, _ = task(n=24)
+
+    def proba(seed):
+        clf = classifier(max_epochs=3, random_state=seed, n_threads=1, **params)
+        return clf.fit(X, y).predict_proba(X)
+
+    alone = [proba(seed) for seed in range(4)]
+    together = joblib.Parallel(4, backend="threading")(joblib.delayed(proba)(s) for s in range(4))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_tuned_networks_predict_in_lower_precision():
+    X, y, _ = task()
+    full = classifier(tuning="full", max_epochs=8, lr=3e-3).fit(X, y)
+    half = full.set_params(dtype="bfloat16").predict_proba(X)
+    np.testing.assert_allclose(half, full.set_params(dtype="float32").predict_proba(X), atol=0.1)
+    classifier(tuning="full", max_epochs=2, dtype="bfloat16").fit(X, y).predict(X)
+
+
+@pytest.mark.parametrize("tuning", ["head", "full"])
+def test_epochs_without_weight_are_not_there(tuning):
+    X, y, groups = task()
+    weight = np.ones(len(X))
+    weight[:30] = 0
+    X[:30] *= -1
+    params = {"tuning": tuning, "max_epochs": 3, "train_batch_size": 4}
+    a = classifier(**params).fit(X, y, sample_weight=weight, groups=groups).predict_proba(X)
+    b = classifier(**params).fit(X[30:], y[30:]).predict_proba(X)
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert np.isfinite(a).all()
+
+
+def test_a_training_that_diverges_says_so():
+    X, y, _ = task(n=12)
+    with pytest.raises(FloatingPointError, match="smaller lr"):
+        classifier(tuning="full", lr=1e30, max_epochs=5).fit(X, y)
+
+
+def test_scoring_callbacks_work():
+    X, y, groups = task()
+    scores = EpochScoring("accuracy", lower_is_better=False, name="my_acc")
+    for tuning in ("head", "full"):
+        clf = classifier(
+            tuning=tuning, max_epochs=3, early_stopping=True, callbacks=[scores]
+        ).fit(X, y, groups=groups)  # fmt: skip
+        assert all(0 <= value <= 1 for value in clf.net_.history[:, "my_acc"])
+    reg = FoundationRegressor(
+        "toy", checkpoint=None, info=INFO, max_epochs=2, early_stopping=True,
+        callbacks=[EpochScoring("r2", lower_is_better=False)],
+    )  # fmt: skip
+    reg.fit(X, groups.astype(float), groups=groups)
+    assert "r2" in reg.net_.history[0]
+
+
+def test_groups_must_fit():
+    X, y, _ = task(n=12)
+    with pytest.raises(SpecError, match="groups has 3 entries"):
+        classifier().fit(X, y, groups=[1, 2, 3])

@@ -167,3 +167,66 @@ def test_model_without_a_checkpoint_of_that_name():
     model: FoundationModel = toy_model()
     with pytest.raises(ValueError, match="no checkpoint 'large'"):
         model.checkpoint("large")
+
+
+class Distribution:
+    def __init__(self, name):
+        self.name, self.version = name, "1"
+
+
+def test_a_name_belongs_to_the_distribution_named_after_it(monkeypatch, capsys):
+    def loud():
+        print("hello from a plugin")
+        return Plugin(toy_model("toyx"))
+
+    thief, rightful = Entry("aaa", loud), Entry("toyx", lambda: Plugin(toy_model("toyx")))
+    twin = Entry("toyx", lambda: Plugin(toy_model("another")))
+    thief.dist = twin.dist = Distribution("a-thief")
+    rightful.dist = Distribution("eegfound-toyx")
+    monkeypatch.setattr(
+        "eegfound.models.manager.entry_points", lambda group: [thief, twin, rightful]
+    )
+    found = PluginRegistry()
+    states = {r.name: r.status for r in found.records()}
+    assert states == {"toyx": "ok", "aaa": "broken", "toyx (a-thief)": "ok"}
+    assert sorted(found.models()) == ["another", "toyx"]
+    assert "hello" not in capsys.readouterr().out
+
+
+def test_aliases_in_any_case(empty):
+    empty.register(toy_model("one", aliases=("OneNet",)))
+    assert empty.get("onenet").name == empty.get("ONENET").name == "one"
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "message"),
+    [
+        ("eegfound_layouts", {"bad": None}, "sequence of electrodes"),
+        ("eegfound_layouts", {"bad": "Cz"}, "sequence of electrodes"),
+        ("eegfound_baselines", {"bad": 3}, "module:name"),
+        ("eegfound_heads", ["deep"], "mapping"),
+    ],
+)
+def test_contributions_are_checked(empty, hook, value, message):
+    plugin = type("P", (), {hook: hookimpl(lambda self: value)})()
+    with pytest.raises(PluginError, match=message):
+        empty.register(plugin, "odd")
+
+
+def test_a_baseline_that_cannot_be_imported_is_left_out():
+    import eegfound as ef
+    from eegfound.benchmark import default_pipelines
+
+    class Odd:
+        @hookimpl
+        def eegfound_baselines(self):
+            return {"odd": "nowhere_at_all:make"}
+
+    info = ef.ChannelInfo(["C3", "C4"], 100)
+    with registry.registered(Odd(), "odd-baselines"):
+        with pytest.warns(UserWarning, match="'odd' is left out"):
+            chosen = default_pipelines([], "all", info=info)
+        assert "tangent_space" in chosen
+        assert "odd" not in chosen
+        with pytest.raises(PluginError, match="nowhere_at_all"):
+            default_pipelines([], ["odd"], info=info)

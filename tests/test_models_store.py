@@ -254,3 +254,84 @@ def test_unknown_size_and_checkpoint(model):
         find_checkpoint(model, "published", size="wide")
     with pytest.raises(CheckpointNotFoundError, match="No weights are published"):
         find_checkpoint(model, size="wide")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"format": "eegfound"},
+        {"format": "eegfound", "eegfound": "{not json"},
+        {"format": "eegfound", "eegfound": "[1]"},
+        {"format": "eegfound", "eegfound": '{"model": "stored", "config": [1]}'},
+        {"format": "eegfound", "eegfound": '{"model": "stored", "size": ["small"]}'},
+    ],
+)
+def test_odd_metadata(model, tmp_path, metadata):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "odd.safetensors"
+    save_file({"w": torch.ones(1)}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_encoder(model, checkpoint=path)
+
+
+def test_configuration_in_a_file_must_fit(model, tmp_path):
+    network = build_random(model, "small", None, {}, seed=0)
+    path = save_weights(
+        tmp_path / "w.safetensors", network.state_dict(), {"model": "stored", "config": {"foo": 1}}
+    )
+    with pytest.raises(SpecError, match="foo"):
+        load_encoder(model, checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.complex64])
+def test_tensors_of_another_kind_are_refused(model, published, tmp_path, kind):
+    raw = read_tensors(published[0], ("argparse:Namespace",))["model"]
+    torch.save({"model": {k: v.to(kind) for k, v in raw.items()}}, tmp_path / "kind.pth")
+    with pytest.raises(CheckpointError):
+        load_encoder(model, checkpoint=tmp_path / "kind.pth")
+
+
+def test_half_precision_files_are_taken(model, published, tmp_path):
+    raw = read_tensors(published[0], ("argparse:Namespace",))["model"]
+    torch.save({"model": {k: v.half() for k, v in raw.items()}}, tmp_path / "half.pth")
+    loaded = load_encoder(model, checkpoint=tmp_path / "half.pth")
+    assert next(loaded.network.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), {}, [1, 2], {"model": 3}])
+def test_files_that_hold_something_else(model, tmp_path, content):
+    torch.save(content, tmp_path / "else.pth")
+    with pytest.raises(CheckpointError):
+        load_encoder(model, checkpoint=tmp_path / "else.pth")
+
+
+def test_garbage_is_not_accused_of_running_code(tmp_path):
+    for i, content in enumerate((b"x" * 100, b"\x93NUMPY" + bytes(200), bytes(range(256)))):
+        path = tmp_path / f"{i}.pth"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="not a PyTorch file"):
+            read_tensors(path)
+
+
+def test_damaged_bytes_always_end_in_our_error(published, tmp_path, rng):
+    good = published[0].read_bytes()
+    for i in range(40):
+        raw = bytearray(good)
+        for at in rng.integers(0, len(raw), 12):
+            raw[at] = rng.integers(256)
+        path = tmp_path / f"{i}.pth"
+        path.write_bytes(raw)
+        try:
+            read_tensors(path, ("argparse:Namespace",))
+        except CheckpointError:
+            continue
+
+
+def test_only_the_published_file_has_its_name(model, published, tmp_path):
+    path, network = published
+    assert load_encoder(model, checkpoint=path).weights == "published"
+    own = tmp_path / "own.pth"
+    state = {f"student.{k}": v + 1 for k, v in network.state_dict().items()}
+    torch.save({"model": state}, own)
+    assert load_encoder(model, checkpoint=own).weights == str(own)
