@@ -23,6 +23,7 @@ docs: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt ruff mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/mypy $(foreach p,$(PLUGINS),$(p)/$(subst -,_,$(notdir $(p))))
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_features.py

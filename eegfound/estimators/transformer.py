@@ -95,11 +95,15 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import eegfound as ef
-    >>> X, y, groups, info = ef.datasets.load_sample()
-    >>> enc = ef.make_transformer("labram", size="tiny", checkpoint=None, info=info)
-    >>> enc.fit_transform(X[:4]).shape  # doctest: +SKIP
-    (4, 100)
+    >>> from eegfound.testing.toy import toy_model
+    >>> info = ef.ChannelInfo(["C3", "Cz", "C4"], sfreq=250)
+    >>> X = 1e-5 * np.random.default_rng(0).standard_normal((4, 3, 1000))
+    >>> with ef.models.registry.registered(toy_model("example")):
+    ...     encoder = ef.make_transformer("example", info=info, checkpoint=None)
+    ...     encoder.fit_transform(X).shape
+    (4, 16)
     """
 
     #: An embedding depends on its own epoch only (see ``eegfound.benchmark``).
