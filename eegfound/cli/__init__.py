@@ -9,8 +9,14 @@ from typing import Any
 from eegfound.base import CheckpointError, PluginError, SpecError
 
 
+_said: set[str] = set()
+
+
 def _say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    """Print a warning as one line of its own, without a source line."""
+    """Print a warning as one line of its own, without a source line, and once."""
+    if str(message) in _said:
+        return
+    _said.add(str(message))
     from eegfound.cli._output import errors, say
 
     say(f"{category.__name__}: {message}", to=errors)
