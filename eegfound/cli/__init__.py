@@ -8,7 +8,6 @@ from typing import Any
 
 from eegfound.base import CheckpointError, PluginError, SpecError
 
-
 _said: set[str] = set()
 
 
