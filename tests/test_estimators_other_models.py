@@ -199,6 +199,30 @@ def test_a_front_end_is_fitted_with_the_estimator(only):
             ).fit(X, y)
 
 
+def test_a_front_end_does_not_see_what_is_held_out(only):
+    X, groups = eeg(40), np.repeat(np.arange(4), 10)
+    y = np.tile(["loud", "quiet"], 20)
+    params = {"checkpoint": None, "info": ef.ChannelInfo(CAP, 100), "early_stopping": True}
+    with only("power"):
+        first = FoundationClassifier("power", **params).fit(X, y, groups=groups)
+        held = _held_out(groups)
+        X[held] *= 5
+        again = FoundationClassifier("power", **params).fit(X, y, groups=groups)
+        np.testing.assert_array_equal(again.front_end_.scale_, first.front_end_.scale_)
+        X[~held] *= 5
+        other = FoundationClassifier("power", **params).fit(X, y, groups=groups)
+        assert (other.front_end_.scale_ != first.front_end_.scale_).any()
+
+
+def _held_out(groups):
+    """Say which epochs early stopping holds out with the default seed."""
+    from eegfound.estimators._validation import validation_split
+
+    y = np.tile([0, 1], len(groups) // 2)
+    _, valid = validation_split(y, groups, fraction=0.2, seed=0, stratify=True)
+    return np.isin(np.arange(len(groups)), valid)
+
+
 def test_positions_reach_the_network(only):
     X = eeg()
     with only("placed"):

@@ -109,15 +109,6 @@ class TunableEstimator(FoundationEstimator):
             kept = np.flatnonzero(weight)
             X, presence, y, weight = X[kept], presence[kept], y[kept], weight[kept]
             groups = None if groups is None else np.asarray(groups)[kept]
-        self._load_encoder()
-        self._fit_front_end(X, presence, groups, weight)
-        features = self._features(X, presence)
-        if not np.isfinite(features).all():
-            raise SpecError(
-                "The embeddings hold NaN or infinity (pooling='channels' gives NaN where an "
-                "electrode is missing): use pooling='mean' or interpolate first."
-            )
-        self.n_features_out_ = features.shape[1]
         seed = self._seed()
         split = None
         if self.early_stopping:
@@ -125,6 +116,18 @@ class TunableEstimator(FoundationEstimator):
                 y if y.ndim == 1 else y[:, 0], groups, fraction=self.validation_fraction,
                 seed=seed, stratify=y.dtype == np.int64,
             )  # fmt: skip
+        self._load_encoder()
+        # What is held out for early stopping shapes nothing that is fitted.
+        part = slice(None) if split is None else split[0]
+        recordings = None if groups is None else np.asarray(groups)[part]
+        self._fit_front_end(X[part], presence[part], recordings, weight[part])
+        features = self._features(X, presence)
+        if not np.isfinite(features).all():
+            raise SpecError(
+                "The embeddings hold NaN or infinity (pooling='channels' gives NaN where an "
+                "electrode is missing): use pooling='mean' or interpolate first."
+            )
+        self.n_features_out_ = features.shape[1]
         # No random number of the training reaches the user's own generators,
         # nor another thread's training.
         with seeded_torch(seed):
