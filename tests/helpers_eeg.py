@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 
 from eegfound import ChannelInfo
 from eegfound.montage import electrode_positions
@@ -86,3 +87,11 @@ def _volume_conduction(ch_names, n_sources, width=0.05):
     while len(centers) < n_sources:
         centers.append(int(distance[centers].min(axis=0).argmax()))
     return root, kernel[:, centers]
+
+
+def accuracy(estimator, X, y, groups):
+    """Return the mean accuracy over subjects left out."""
+    scores = cross_val_score(
+        estimator, X, y, groups=groups, cv=LeaveOneGroupOut(), error_score="raise"
+    )
+    return scores.mean()
