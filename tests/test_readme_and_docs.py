@@ -68,9 +68,8 @@ def test_doctests_of_public_docstrings():
 
 def test_imports_are_light():
     code = (
-        "import time; start = time.perf_counter(); import eegfound; "
-        "took = time.perf_counter() - start; import sys; "
-        "assert not {'torch', 'mne', 'sklearn', 'pandas'} & set(sys.modules); print(took)"
+        "import sys, eegfound; "
+        "heavy = {'torch', 'mne', 'sklearn', 'pandas', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 0.3
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -67,4 +67,4 @@ def doctor(
         if plan.ok:
             print(f"\n{plan.code(str(file), window=window)}")
     if not plans:
-        say("No model is installed. Try: pip install eegfound-labram")
+        say("No model is installed: pip install eegfound-NAME, one plugin per model.")

@@ -20,7 +20,7 @@ def models(as_json: Json = False) -> None:
         print_json([_brief(model) for model in found.values()])
         return
     if not found:
-        say("No model is installed. Try: pip install eegfound-labram")
+        say("No model is installed: pip install eegfound-NAME, one plugin per model.")
     else:
         print_table(
             "Models",
