@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from eegfound.base import (
+    ModelNotFoundError,
     SpecError,
     as_3d,
     as_channel_info,
@@ -24,7 +25,7 @@ from eegfound.estimators._encode import encode
 from eegfound.estimators._handle import EncoderHandle, resolve_device, resolve_dtype
 from eegfound.estimators._inputs import InputPlan, plan_input
 from eegfound.estimators._pooling import POOLINGS
-from eegfound.models import FoundationModel, get_model, load_object
+from eegfound.models import FoundationModel, get_model, list_models, load_object
 
 
 class FoundationEstimator(BaseEstimator):
@@ -41,8 +42,6 @@ class FoundationEstimator(BaseEstimator):
     def _model(self) -> FoundationModel:
         name = self.model or self.default_model
         if name is None:
-            from eegfound.models import list_models
-
             raise SpecError(f"model=None: name one of the installed models, {list_models()}.")
         return get_model(name)
 
@@ -196,4 +195,11 @@ class FoundationEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        try:
+            poor = self._model().poor_score
+        except (ModelNotFoundError, SpecError):  # fit will say so; tags must not
+            poor = False
+        for own in (tags.classifier_tags, tags.regressor_tags):
+            if own is not None:
+                own.poor_score = poor
         return tags

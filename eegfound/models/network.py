@@ -129,6 +129,15 @@ class EncoderNetwork(nn.Module):
         """
         return pooled
 
+    def readout_parameters(self) -> set[str]:
+        """Return names of parameters that belong to the model's own read-out.
+
+        They are not pretrained (a gate, a graph over electrodes, a special
+        token): ``tuning="readout"`` trains them with the head while the rest of
+        the network stays frozen.
+        """
+        return set()
+
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter for layer-wise learning rates.
 

@@ -224,6 +224,10 @@ class FoundationModel:
         Epochs per forward pass on the CPU. More than one is faster, but only
         right for networks whose numbers for an epoch are the same to the bit
         at any place of a batch (the conformance kit checks that).
+    poor_score : bool
+        True where embeddings of a few short one-channel windows honestly
+        cannot tell scikit-learn's test blobs apart (amplitude-free input, a
+        very narrow network): sets scikit-learn's tag of that name.
     transformer, classifier, regressor, pretrainer : str | None
         Paths of the plugin's named estimator classes.
     golden : str | None
@@ -247,6 +251,7 @@ class FoundationModel:
     front_end: str | None = None
     front_end_options: tuple[str, ...] = ()
     micro_batch: int = 1
+    poor_score: bool = False
     transformer: str | None = None
     classifier: str | None = None
     regressor: str | None = None

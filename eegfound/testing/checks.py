@@ -81,6 +81,23 @@ class Subject:
         shape = (n, n_channels or self.info.n_channels, n_times or self.n_times)
         return 1e-5 * np.random.default_rng(7).standard_normal(shape)
 
+    def batch(self, n: int = 8) -> Any:
+        """Return epochs as the network and its objective take them."""
+        import torch
+
+        from eegfound.estimators._encode import Electrodes
+        from eegfound.models.network import SignalBatch
+
+        X = self.eeg(n)
+        enc = self.transformer(info=self.info).fit(X)
+        presence = enc.plan_.check(X)
+        signal = enc.plan_.apply(X, presence)
+        if enc.front_end_ is not None:
+            signal = np.ascontiguousarray(enc.front_end_.transform(signal), dtype=np.float32)
+        there = Electrodes.of(enc.plan_, presence[0])
+        places = None if there.positions is None else torch.as_tensor(there.positions)
+        return SignalBatch(torch.from_numpy(signal), torch.tensor(there.rows), there.names, places)
+
 
 CHECKS: dict[str, Callable[[Subject], None]] = {}
 
@@ -293,8 +310,9 @@ def _every_parameter_has_a_depth(subject: Subject) -> None:
     wrong = {name: depth for name, depth in depths.items() if not 0 <= depth <= top}
     assert not wrong, f"depths outside 0…{top}: {wrong}"
     assert len(set(depths.values())) > 1, "all parameters have the same depth"
-    unknown = network.no_weight_decay() - set(depths)
-    assert not unknown, f"no_weight_decay names no parameter: {unknown}"
+    for promise in ("no_weight_decay", "readout_parameters"):
+        unknown = getattr(network, promise)() - set(depths)
+        assert not unknown, f"{promise} names no parameter: {unknown}"
 
 
 @_check
@@ -306,6 +324,47 @@ def _read_outs_work(subject: Subject) -> None:
     for layer in (0, -1):
         out = subject.transformer(info=subject.info, layer=layer).fit_transform(X)
         assert np.isfinite(out).all(), f"layer={layer}"
+
+
+@_check
+def _the_objective_learns(subject: Subject) -> None:
+    if subject.model.objective is None:
+        return
+    import torch
+
+    from eegfound.models import load_object
+    from eegfound.models.randomness import seeded_torch
+    from eegfound.nn import Losses, Objective
+
+    batch = subject.batch()
+    with seeded_torch(0):
+        objective = load_object(subject.model.objective)(**subject.model.sizes[subject.size])
+        assert isinstance(objective, Objective), f"{type(objective)} is no eegfound.nn.Objective"
+        objective.prepare(batch)
+        objective.start_epoch(0, 1)
+        optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], 1e-3)
+
+        def step() -> float:
+            torch.manual_seed(0)  # the same dropout each time
+            losses = objective(batch, generator=torch.Generator().manual_seed(0))
+            assert isinstance(losses, Losses), "losses have no total"
+            optimizer.zero_grad()
+            losses.total.backward()
+            return float(losses.total.detach())
+
+        first, again = step(), step()
+        assert np.isfinite(first), f"the loss is {first}"
+        assert first == again, f"one seed gives two losses, {first} and {again}"
+        moved = [p.grad is not None and p.grad.any() for p in objective.encoder.parameters()]
+        assert any(moved), "the encoder gets no gradient"
+        totals = []
+        for i in range(10):
+            optimizer.step()
+            objective.after_step((i + 1) / 10)
+            totals.append(step())
+    assert min(totals[5:]) < first, f"ten steps on one batch raise the loss: {first}, {totals}"
+    unknown = objective.no_weight_decay() - {name for name, _ in objective.named_parameters()}
+    assert not unknown, f"the objective's no_weight_decay names no parameter: {unknown}"
 
 
 @_check

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eegfound.nn import drop_path
+
 #: Up to here the matrix of attention weights is small enough to be written out.
 _FEW_TOKENS = 192
 #: Attention weights (numbers) that are worth having at once.
@@ -143,10 +145,7 @@ class Block(nn.Module):
         return self._add(x, self.mlp(self.norm2(x)), self.gamma_2)
 
     def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
-        if self.training and self.drop_path > 0:
-            keep = 1 - self.drop_path
-            kept = torch.empty(len(x), 1, 1, device=x.device).bernoulli_(keep) / keep
-            branch = branch * kept.to(branch.dtype)
+        branch = drop_path(branch, self.drop_path, self.training)
         if not torch.is_grad_enabled():  # nobody needs the old stream: write over it
             return x.add_(branch) if gamma is None else x.addcmul_(branch, gamma)
         return x + branch if gamma is None else torch.addcmul(x, branch, gamma)

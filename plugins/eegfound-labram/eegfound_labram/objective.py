@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.models.network import SignalBatch
+from eegfound.nn import Objective, hide_largest
 from eegfound_labram.network import LaBraM, initialize
+from eegfound_labram.quantizer import unit
 from eegfound_labram.tokenizer import VQNSP
 
 _STD = 0.02
@@ -38,9 +40,7 @@ def mask_from_noise(noise: Tensor, ratio: float = 0.5) -> Tensor:
     >>> mask_from_noise(torch.tensor([[0.9, 0.1, 0.5]])).tolist()
     [[True, False, True]]
     """
-    visible = int((1 - ratio) * noise.shape[1])
-    ranks = noise.argsort(dim=1).argsort(dim=1)
-    return ranks >= visible
+    return hide_largest(noise, int((1 - ratio) * noise.shape[1]))
 
 
 class Student(LaBraM):
@@ -173,7 +173,7 @@ class MaskedEEGModel(nn.Module):
         return {f"student.{name}" for name in self.student.no_weight_decay()}
 
 
-class MaskedObjective(nn.Module):
+class MaskedObjective(Objective):
     """What pretraining minimizes: the network and its frozen tokenizer.
 
     Parameters
@@ -193,11 +193,32 @@ class MaskedObjective(nn.Module):
         self.network, self.mask_ratio = network, mask_ratio
         self.tokenizer = tokenizer.requires_grad_(False).eval()
 
+    @property
+    def encoder(self) -> Student:
+        """The masked model's encoder."""
+        return self.network.student
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the network's parameters that are not decayed."""
+        return {f"network.{name}" for name in self.network.no_weight_decay()}
+
     def train(self, mode: bool = True) -> MaskedObjective:
         """Set the network's mode; the tokenizer stays in evaluation."""
         super().train(mode)
         self.tokenizer.eval()
         return self
+
+    @torch.no_grad()
+    def prepare(self, batch: SignalBatch) -> None:
+        """Fill the codebook of a tokenizer that was neither trained nor loaded.
+
+        Masked modelling runs with such codes but predicts an untrained
+        network's clusters; the paper trains the tokenizer first.
+        """
+        quantizer = self.tokenizer.quantize
+        if not quantizer.is_initialized:
+            vectors = self.tokenizer.project(self.tokenizer.features(batch))
+            quantizer.initialize(unit(vectors.flatten(0, 1)))
 
     def forward(
         self,
