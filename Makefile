@@ -28,6 +28,7 @@ lint: $(VENV)/.installed
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_features.py
 	$(BIN)/python benchmarks/bench_labram.py
+	$(BIN)/python benchmarks/bench_models.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 …"'

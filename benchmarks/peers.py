@@ -1,4 +1,4 @@
-"""The same LaBraM in braindecode, for comparisons of numbers and of speed."""
+"""The same networks in braindecode, for comparisons of numbers and of speed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,48 @@ import importlib.machinery
 import sys
 import types
 import warnings
+from functools import partial
 
 import torch
 
+#: Models of the suite that braindecode has too, and its name for them.
+PEERS = {"labram": "Labram", "eegpt": "EEGPT"}
+
+
+def braindecode_network(model: str, ch_names: list[str], seconds: float):
+    """Return braindecode's encoder of a model, with random weights, and its rate in Hz.
+
+    It takes ``(n_epochs, n_channels, seconds * rate)``.
+    """
+    classes = import_braindecode_models()
+    sfreq = {"labram": 200.0, "eegpt": 256.0}[model]
+    chs_info = [{"ch_name": name.upper(), "kind": "eeg"} for name in ch_names]
+    common = {"n_times": int(seconds * sfreq), "n_outputs": 2, "sfreq": sfreq, "chs_info": chs_info}
+    own = {
+        "labram": {"use_mean_pooling": True, "init_values": 0.1},
+        # Patches that do not overlap and no adapter: the work of the encoder alone.
+        "eegpt": {"patch_stride": 64, "chan_proj_type": "none", "return_encoder_output": True},
+    }[model]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = getattr(classes, PEERS[model])(**common, **own)
+    network.eval()
+    if model == "labram":
+        network.final_layer = torch.nn.Identity()
+        return partial(network, ch_names=[name.upper() for name in ch_names]), sfreq
+    return network, sfreq
+
 
 def import_braindecode_labram():
-    """Return braindecode's ``Labram`` class.
+    """Return braindecode's ``Labram`` class; raises ImportError where it cannot be had."""
+    return import_braindecode_models().Labram
+
+
+def import_braindecode_models():
+    """Return the module ``braindecode.models``.
 
     braindecode imports torchaudio, whose binary does not load beside a CPU
-    build of torch; LaBraM does not use it, so an empty module stands in then.
+    build of torch; these networks do not use it, so an empty module stands in.
 
     Raises
     ------
@@ -35,8 +68,8 @@ def import_braindecode_labram():
                 setattr(sys.modules["torchaudio"], name.split(".")[1], module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from braindecode.models import Labram
-    return Labram
+        import braindecode.models
+    return braindecode.models
 
 
 def _absent(name: str) -> type:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "eegfound-tinymae"
 
 PYPROJECT = """
 [build-system]
@@ -51,43 +53,6 @@ MODEL = FoundationModel(
 @hookimpl
 def eegfound_models():
     return [MODEL]
-"""
-
-NETWORK = """
-import torch
-from eegfound.models.network import EncoderNetwork, Tokens
-from eegfound.testing.golden import fill_network
-
-class Net(EncoderNetwork):
-    width, n_layers = 12, 1
-
-    def __init__(self):
-        super().__init__()
-        self.patch = torch.nn.Linear(100, 12)
-        self.place = torch.nn.Embedding(5, 12)
-
-    def forward(self, batch, layer=None):
-        n, c, t = batch.signal.shape
-        x = self.patch(batch.signal.reshape(n, c, -1, 100)) + self.place(batch.rows)[None, :, None]
-        a = x.shape[2]
-        x = x if layer == 0 else torch.tanh(x)
-        channels, times = torch.arange(c).repeat_interleave(a), torch.arange(a).repeat(c)
-        return Tokens(x.flatten(1, 2), channels, times)
-
-    def layer_index(self, name):
-        return 0 if name.startswith("patch") else 1
-
-def build(*, pooling):
-    return Net()
-
-def reproduce(case):
-    from eegfound.models.network import SignalBatch
-    net = Net().eval()
-    fill_network(net, case.salt)
-    x = torch.from_numpy(case.input(case.meta["shape"], case.meta["input_scale"]))
-    with torch.inference_mode():
-        tokens = net(SignalBatch(x, torch.tensor(case.meta["rows"])))
-    return {"tokens": tokens.values.numpy()}
 """
 
 
@@ -130,52 +95,63 @@ def command(*arguments, path=(), check=True):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """Somebody else's plugin, installed into a folder of its own."""
+    """Somebody else's plugin, the documented example, in a folder of its own."""
     base = tmp_path_factory.mktemp("theirs")
-    target = base / "site"
-    install(source(base / "src", "theirmodel", PLUGIN, network=NETWORK), target)
-    return target
+    # Building writes into the source tree: build a copy.
+    tree = shutil.copytree(
+        EXAMPLE, base / "src", ignore=shutil.ignore_patterns("build", "*.egg-info")
+    )
+    install(tree, base / "site")
+    return base / "site"
 
 
-def golden(folder, salt="public"):
-    """Write golden vectors of the model above, computed with numpy alone."""
-    from eegfound.testing.golden import draw_input, fill
+def run_python(code, path):
+    """Run a few lines with folders added to the import path."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), str(ROOT)])}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=env, cwd="/")
 
-    folder.mkdir()
-    shape, rows = (2, 3, 300), [4, 0, 2]
-    x = draw_input(shape, salt, scale=0.5).reshape(2, 3, 3, 100)
-    weight, bias = fill("patch.weight", (12, 100), salt), fill("patch.bias", (12,), salt)
-    place = fill("place.weight", (5, 12), salt)
-    tokens = np.tanh(x @ weight.T + bias + place[rows][None, :, None]).reshape(2, 9, 12)
-    meta = {"salt": salt, "shape": shape, "input_scale": 0.5, "rows": rows}
-    np.savez(folder / "tokens.npz", meta=json.dumps(meta), tokens=tokens.astype(np.float32))
-    return folder
+
+def test_the_example_is_short():
+    lines = [line for file in EXAMPLE.rglob("*.py") for line in file.read_text().splitlines()]
+    assert len(lines) < 100
 
 
 def test_journey_12_someone_elses_model(theirs, tmp_path):
-    assert "theirmodel" in command("models", path=[theirs]).stdout
-    folder = golden(tmp_path / "golden", salt="theirs")
-    passed = command("conformance", "theirmodel", folder, path=[theirs])
+    assert "tinymae" in command("models", path=[theirs]).stdout
+    passed = command("conformance", "tinymae", EXAMPLE / "golden", path=[theirs])
     assert "tokens" in passed.stdout
-    with np.load(folder / "tokens.npz") as stored:
+    with np.load(EXAMPLE / "golden" / "width32.npz") as stored:
         arrays = dict(stored)
     arrays["tokens"][0, 0, 0] += 1e-3
-    np.savez(folder / "tokens.npz", **arrays)
-    missed = command("conformance", "theirmodel", folder, path=[theirs], check=False)
+    np.savez(tmp_path / "width32.npz", **arrays)
+    missed = command("conformance", "tinymae", tmp_path, path=[theirs], check=False)
     assert missed.returncode == 1
     code = """
         import numpy as np, eegfound as ef
         from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GroupKFold, cross_val_score
         from sklearn.pipeline import make_pipeline
-        from eegfound.testing import check_model
-        check_model("theirmodel", scikit_learn=False)
-        info = ef.ChannelInfo(["C3", "Cz"], 100)
-        enc = ef.make_transformer("theirmodel", info=info, checkpoint=None)
-        X = 1e-5 * np.random.default_rng(0).standard_normal((8, 2, 200))
-        make_pipeline(enc, LogisticRegression()).fit(X, list("ababbaab")).predict(X)
+        from sklearn.preprocessing import StandardScaler
+        X, y, groups, info = ef.datasets.load_sample()
+        X, y, groups = X[::12], y[::12], groups[::12]
+        enc = ef.make_transformer("tinymae", info=info, checkpoint=None)
+        pipe = make_pipeline(enc, StandardScaler(), LogisticRegression())
+        scores = cross_val_score(pipe, X, y, groups=groups, cv=GroupKFold(3))
+        assert scores.shape == (3,) and np.isfinite(scores).all(), scores
+        clf = ef.make_classifier("tinymae", info=info, checkpoint=None, tuning="full", max_epochs=2)
+        assert set(clf.fit(X, y).predict(X)) <= set(y)
     """
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(theirs), str(ROOT)])}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=env)
+    run_python(code, [theirs])
+
+
+def test_the_example_conforms(theirs):
+    code = """
+        import warnings
+        from eegfound.testing import check_model
+        warnings.simplefilter("ignore")
+        assert len(check_model("tinymae")) > 150
+    """
+    run_python(code, [theirs])
 
 
 @pytest.mark.parametrize(

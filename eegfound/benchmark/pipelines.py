@@ -26,7 +26,7 @@ def default_pipelines(
     n_classes: int | None = None,
     seed: int = 0,
     checkpoint: Any = "default",
-    size: str | None = None,
+    size: str | Mapping[str, str | None] | None = None,
     transformer_params: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return named pipelines for :func:`run_benchmark`.
@@ -54,8 +54,8 @@ def default_pipelines(
         ``random_state`` of the pipelines (``run_benchmark`` sets it anew).
     checkpoint : str | path-like | None | mapping of str to these
         Weights; None is random weights. A mapping gives them by model.
-    size : str | None
-        Named size, for a single model.
+    size : str | None | mapping of str to these
+        Named size, for a single model. A mapping gives sizes by model.
     transformer_params : mapping | None
         Further parameters of the encoders, for instance
         ``{"pooling": "mean"}``.
@@ -84,13 +84,14 @@ def default_pipelines(
     if models is None:
         models = list_models()
     names = [models] if isinstance(models, str) else list(models)
-    if size is not None and len(names) != 1:
+    if isinstance(size, str) and len(names) != 1:
         raise SpecError(f"size={size!r} belongs to one model, but there are {names}.")
     data = {"info": info, "unit": unit}
     pipelines: dict[str, Any] = {}
     for name in names:
         weights = checkpoint[name] if isinstance(checkpoint, Mapping) else checkpoint
-        options = {**data, "size": size, "checkpoint": weights, **(transformer_params or {})}
+        of_size = size.get(name) if isinstance(size, Mapping) else size
+        options = {**data, "size": of_size, "checkpoint": weights, **(transformer_params or {})}
         pipelines |= model_pipelines(name, band=band, **options)
     pipelines |= baseline_pipelines(baselines, band=band, n_classes=n_classes, **data)
     pipelines["dummy"] = DummyClassifier(strategy="prior")

@@ -1,0 +1,1 @@
+"""TinyMAE: a masked autoencoder of EEG patches that knows where electrodes are."""
