@@ -112,8 +112,33 @@ def run_python(code, path):
 
 
 def test_the_example_is_short():
-    lines = [line for file in EXAMPLE.rglob("*.py") for line in file.read_text().splitlines()]
+    lines = [line for file in EXAMPLE.glob("eegfound_*/*.py") for line in file.read_text().splitlines()]
     assert len(lines) < 100
+
+
+def test_new_plugin_writes_the_example(tmp_path):
+    command("new-plugin", "tinymae", "--folder", tmp_path / "tinymae")
+    written = [p.relative_to(tmp_path / "tinymae") for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(written) == 5
+    for place in written:
+        assert (tmp_path / "tinymae" / place).read_text() == (EXAMPLE / place).read_text(), place
+    again = command("new-plugin", "tinymae", "--folder", tmp_path / "tinymae", check=False)
+    assert again.returncode == 2
+    assert "--folder" in again.stderr
+    assert "lower-case" in command("new-plugin", "Mine", check=False).stderr
+
+
+def test_new_plugin_works_under_its_new_name(tmp_path):
+    command("new-plugin", "my-model", "--folder", tmp_path / "src")
+    install(tmp_path / "src", tmp_path / "site")
+    listed = json.loads(command("models", "--json", path=[tmp_path / "site"]).stdout)
+    assert "my-model" in {model["name"] for model in listed}
+    code = """
+        import numpy as np, eegfound as ef
+        X = 1e-5 * np.random.default_rng(0).standard_normal((4, 256))
+        print(ef.make_transformer("my-model", checkpoint=None).fit_transform(X).shape)
+    """
+    run_python(code, [tmp_path / "site"])
 
 
 def test_journey_12_someone_elses_model(theirs, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from eegfound.cli import benchmark, conformance, doctor, embed, listing
+from eegfound.cli import benchmark, conformance, doctor, embed, listing, new_plugin
 
 app = typer.Typer(
     name="eegfound",
@@ -20,3 +20,4 @@ app.command("doctor")(doctor.doctor)
 app.command("embed")(embed.embed)
 app.command("benchmark")(benchmark.benchmark)
 app.command("conformance")(conformance.conformance)
+app.command("new-plugin")(new_plugin.new_plugin)

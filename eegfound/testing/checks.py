@@ -1,113 +1,16 @@
-"""What every model of the suite must do, one function per promise."""
+"""What every encoder of the suite must do, one function per promise."""
 
 from __future__ import annotations
 
-import pickle
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from eegfound.base import ChannelInfo, RandomWeightsWarning, SpecError, UnitError
-from eegfound.models import FoundationModel
-
-#: A 10-20 montage, front to back, as MNE writes the names.
-TEN_TWENTY = (
-    "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8",
-    "P7", "P3", "Pz", "P4", "P8", "O1", "O2",
-)  # fmt: skip
+from eegfound.testing.subject import TEN_TWENTY, Subject, check
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is checked: a model in one size with random weights.
-
-    Attributes
-    ----------
-    model : FoundationModel
-        The model.
-    size : str
-        The size used for the checks.
-    """
-
-    model: FoundationModel
-    size: str
-
-    def transformer(self, **params: Any) -> Any:
-        """Return an unfitted Transformer with random weights."""
-        from eegfound.estimators import make_transformer
-
-        return make_transformer(self.model.name, size=self.size, checkpoint=None, **params)
-
-    def classifier(self, **params: Any) -> Any:
-        """Return an unfitted Classifier with random weights."""
-        from eegfound.estimators import make_classifier
-
-        return make_classifier(self.model.name, size=self.size, checkpoint=None, **params)
-
-    def regressor(self, **params: Any) -> Any:
-        """Return an unfitted Regressor with random weights."""
-        from eegfound.estimators import make_regressor
-
-        return make_regressor(self.model.name, size=self.size, checkpoint=None, **params)
-
-    @property
-    def info(self) -> ChannelInfo:
-        """A montage the model takes, at the model's rate."""
-        from eegfound.montage import match_vocabulary
-
-        spec = self.model.input
-        if spec.vocabulary is None:
-            names = list(TEN_TWENTY)
-        elif not spec.accepts_missing:
-            names = list(spec.vocabulary)
-        else:
-            rows = match_vocabulary(TEN_TWENTY, spec.vocabulary).rows
-            names = [name for name, row in zip(TEN_TWENTY, rows) if row >= 0]
-            names = names or list(spec.vocabulary[:8])
-        return ChannelInfo(names, spec.sfreq)
-
-    @property
-    def n_times(self) -> int:
-        """A window of two to four patches that one pass takes."""
-        spec = self.model.input
-        wanted = max(spec.shortest, 2 * spec.stride + spec.patch_samples)
-        return wanted if spec.max_samples is None else min(wanted, spec.max_samples)
-
-    def eeg(self, n: int = 5, *, n_times: int | None = None, n_channels: int | None = None) -> Any:
-        """Return noise the size of EEG, in volts."""
-        shape = (n, n_channels or self.info.n_channels, n_times or self.n_times)
-        return 1e-5 * np.random.default_rng(7).standard_normal(shape)
-
-    def batch(self, n: int = 4) -> Any:
-        """Return epochs as the network and its objective take them."""
-        import torch
-
-        from eegfound.estimators._encode import Electrodes
-        from eegfound.models.network import SignalBatch
-
-        X = self.eeg(n)
-        enc = self.transformer(info=self.info).fit(X)
-        presence = enc.plan_.check(X)
-        signal = enc.plan_.apply(X, presence)
-        if enc.front_end_ is not None:
-            signal = np.ascontiguousarray(enc.front_end_.transform(signal), dtype=np.float32)
-        there = Electrodes.of(enc.plan_, presence[0])
-        places = None if there.positions is None else torch.as_tensor(there.positions)
-        return SignalBatch(torch.from_numpy(signal), torch.tensor(there.rows), there.names, places)
-
-
-CHECKS: dict[str, Callable[[Subject], None]] = {}
-
-
-def _check(function: Callable[[Subject], None]) -> Callable[[Subject], None]:
-    CHECKS[function.__name__.removeprefix("_")] = function
-    return function
-
-
-@_check
+@check
 def _embeddings_are_finite_and_named(subject: Subject) -> None:
     enc = subject.transformer(info=subject.info).fit(subject.eeg())
     out = enc.transform(subject.eeg())
@@ -118,13 +21,13 @@ def _embeddings_are_finite_and_named(subject: Subject) -> None:
     assert np.abs(out[0] - out[1]).max() > 0, "two different epochs give one embedding"
 
 
-@_check
+@check
 def _default_arguments_work(subject: Subject) -> None:
     windows = subject.eeg(n_channels=1)[:, 0]
     assert np.isfinite(subject.transformer().fit_transform(windows)).all()
 
 
-@_check
+@check
 def _random_weights_are_announced(subject: Subject) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -132,7 +35,7 @@ def _random_weights_are_announced(subject: Subject) -> None:
     assert any(issubclass(w.category, RandomWeightsWarning) for w in caught), "nobody was warned"
 
 
-@_check
+@check
 def _precision_of_input_is_no_matter(subject: Subject) -> None:
     X = subject.eeg()
     enc = subject.transformer(info=subject.info).fit(X)
@@ -141,7 +44,7 @@ def _precision_of_input_is_no_matter(subject: Subject) -> None:
     )
 
 
-@_check
+@check
 def _unit_is_checked_and_converted(subject: Subject) -> None:
     X = subject.eeg()
     volts = subject.transformer(info=subject.info).fit_transform(X)
@@ -156,7 +59,7 @@ def _unit_is_checked_and_converted(subject: Subject) -> None:
     assert "unit='uV'" in told, f"the error does not name the unit that fits: {told}"
 
 
-@_check
+@check
 def _an_epoch_does_not_depend_on_its_neighbours(subject: Subject) -> None:
     X = subject.eeg(11)
     enc = subject.transformer(info=subject.info).fit(X)
@@ -167,7 +70,7 @@ def _an_epoch_does_not_depend_on_its_neighbours(subject: Subject) -> None:
     np.testing.assert_allclose(other, whole, rtol=1e-3, atol=1e-4)
 
 
-@_check
+@check
 def _channels_travel_with_their_names(subject: Subject) -> None:
     if subject.model.input.ordered_channels:
         return
@@ -179,7 +82,7 @@ def _channels_travel_with_their_names(subject: Subject) -> None:
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-@_check
+@check
 def _missing_channels_are_left_out_or_refused(subject: Subject) -> None:
     if subject.model.front_end is not None:
         return  # its statistics see the missing channel; both fits differ rightly
@@ -202,7 +105,7 @@ def _missing_channels_are_left_out_or_refused(subject: Subject) -> None:
     np.testing.assert_allclose(mixed[::2], without[::2], rtol=1e-3, atol=1e-4)
 
 
-@_check
+@check
 def _bad_numbers_are_refused(subject: Subject) -> None:
     for bad in (np.nan, np.inf):
         X = subject.eeg(2)
@@ -214,7 +117,7 @@ def _bad_numbers_are_refused(subject: Subject) -> None:
         raise AssertionError(f"a sample that is {bad} was accepted")
 
 
-@_check
+@check
 def _short_windows_are_refused_or_padded(subject: Subject) -> None:
     X = subject.eeg(2, n_times=max(2, subject.model.input.shortest // 2))
     try:
@@ -228,7 +131,7 @@ def _short_windows_are_refused_or_padded(subject: Subject) -> None:
     assert np.isfinite(padded).all()
 
 
-@_check
+@check
 def _long_windows_are_taken(subject: Subject) -> None:
     spec = subject.model.input
     longest = spec.max_samples or 4 * subject.n_times
@@ -238,7 +141,7 @@ def _long_windows_are_taken(subject: Subject) -> None:
     assert np.isfinite(out).all()
 
 
-@_check
+@check
 def _montages_work_or_say_what_to_do(subject: Subject) -> None:
     from eegfound.montage import get_layout
 
@@ -260,7 +163,7 @@ def _montages_work_or_say_what_to_do(subject: Subject) -> None:
             assert np.isfinite(out).all(), cap
 
 
-@_check
+@check
 def _a_forward_pass_changes_no_state(subject: Subject) -> None:
     enc = subject.transformer(info=subject.info).fit(subject.eeg())
     before = {k: v.clone() for k, v in enc.encoder_.network.state_dict().items()}
@@ -269,40 +172,7 @@ def _a_forward_pass_changes_no_state(subject: Subject) -> None:
         assert (value == before[key]).all(), f"{key} changed while embedding"
 
 
-@_check
-def _embedding_and_tuning_share_a_process(subject: Subject) -> None:
-    X, y = subject.eeg(12), np.tile(["a", "b"], 6)
-    X[1::2] *= 2
-    enc = subject.transformer(info=subject.info).fit(X)
-    before = enc.transform(X)
-    for tuning in ("head", "full"):
-        clf = subject.classifier(info=subject.info, tuning=tuning, max_epochs=2).fit(X, y)
-        assert set(clf.predict(X)) <= {"a", "b"}
-        np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, atol=1e-6)
-        if tuning == "full":
-            losses = clf.net_.history[:, "train_loss"]
-            assert np.isfinite(losses).all(), f"losses {losses}"
-            moved = clf.net_.module_.network.state_dict()
-            own = clf.encoder_.network.state_dict()
-            assert any((moved[k] != own[k]).any() for k in own), "tuning changed no weight"
-    np.testing.assert_array_equal(enc.transform(X), before)
-
-
-@_check
-def _fitted_estimators_survive_pickling(subject: Subject) -> None:
-    from sklearn.base import clone
-
-    X, y = subject.eeg(6), np.tile([0.5, 1.5], 3)
-    for estimator in (subject.transformer(info=subject.info), subject.regressor(info=subject.info)):
-        fitted = estimator.fit(X, y)
-        method = "transform" if hasattr(fitted, "transform") else "predict"
-        expected = getattr(fitted, method)(X)
-        again = pickle.loads(pickle.dumps(fitted))
-        np.testing.assert_array_equal(getattr(again, method)(X), expected)
-        np.testing.assert_array_equal(getattr(clone(fitted).fit(X, y), method)(X), expected)
-
-
-@_check
+@check
 def _every_parameter_has_a_depth(subject: Subject) -> None:
     network = subject.transformer(info=subject.info).fit(subject.eeg(2)).encoder_.network
     depths = {name: network.layer_index(name) for name, _ in network.named_parameters()}
@@ -315,7 +185,7 @@ def _every_parameter_has_a_depth(subject: Subject) -> None:
         assert not unknown, f"{promise} names no parameter: {unknown}"
 
 
-@_check
+@check
 def _read_outs_work(subject: Subject) -> None:
     X = subject.eeg(3)
     for pooling in subject.model.poolings:
@@ -326,48 +196,7 @@ def _read_outs_work(subject: Subject) -> None:
         assert np.isfinite(out).all(), f"layer={layer}"
 
 
-@_check
-def _the_objective_learns(subject: Subject) -> None:
-    if subject.model.objective is None:
-        return
-    import torch
-
-    from eegfound.models import load_object
-    from eegfound.models.randomness import seeded_torch
-    from eegfound.nn import Losses, Objective
-
-    batch = subject.batch()
-    with seeded_torch(0):
-        objective = load_object(subject.model.objective)(**subject.model.sizes[subject.size])
-        assert isinstance(objective, Objective), f"{type(objective)} is no eegfound.nn.Objective"
-        objective.prepare(batch)
-        objective.start_epoch(0, 1)
-        optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], 1e-3)
-
-        def step() -> float:
-            torch.manual_seed(0)  # the same dropout each time
-            losses = objective(batch, generator=torch.Generator().manual_seed(0))
-            assert isinstance(losses, Losses), "losses have no total"
-            optimizer.zero_grad()
-            losses.total.backward()
-            return float(losses.total.detach())
-
-        first, again = step(), step()
-        assert np.isfinite(first), f"the loss is {first}"
-        assert first == again, f"one seed gives two losses, {first} and {again}"
-        moved = [p.grad is not None and p.grad.any() for p in objective.encoder.parameters()]
-        assert any(moved), "the encoder gets no gradient"
-        totals = []
-        for i in range(6):
-            optimizer.step()
-            objective.after_step((i + 1) / 6)
-            totals.append(step())
-    assert min(totals[3:]) < first, f"six steps on one batch raise the loss: {first}, {totals}"
-    unknown = objective.no_weight_decay() - {name for name, _ in objective.named_parameters()}
-    assert not unknown, f"the objective's no_weight_decay names no parameter: {unknown}"
-
-
-@_check
+@check
 def _declared_sizes_can_be_built(subject: Subject) -> None:
     import torch
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from eegfound.base import RandomWeightsWarning, SignalWarning
 from eegfound.models import FoundationModel, get_model
-from eegfound.testing.checks import CHECKS, Subject
+from eegfound.testing import checks, checks_training  # noqa: F401  (they fill CHECKS)
+from eegfound.testing.subject import CHECKS, Subject
 
 
 def scikit_learn_checks(subject: Subject) -> Iterator[tuple[Any, Callable[[Any], None]]]:
