@@ -1,15 +1,18 @@
-"""The main job on real EEG: a foundation encoder beside Riemannian baselines.
+"""The main job on real EEG: foundation encoders beside Riemannian baselines.
 
 Bundled recordings (EEGMAT: rest against mental arithmetic), five folds that
-keep subjects whole. The published LaBraM weights cannot be shipped with the
-suite; where they are not found, the encoder runs with random weights and the
-table says so. Run it with ``make demo``.
+keep subjects whole. Published weights cannot be shipped with the suite; where
+they are not found, an encoder runs with random weights in its smallest size,
+and the table says so. ``make demo`` runs the quick models, ``make demo-all``
+all native ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+
+import torch
 
 import eegfound as ef
 from eegfound.base import CheckpointNotFoundError, RandomWeightsWarning
@@ -23,7 +26,7 @@ def main() -> None:
     """Load, compare, print, and write the report where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", help="folder for tables and the HTML report")
-    parser.add_argument("--models", nargs="*", default=ef.list_models())
+    parser.add_argument("--models", nargs="*", default=native_models())
     args = parser.parse_args()
 
     X, y, groups, info = ef.datasets.load_sample()
@@ -32,8 +35,9 @@ def main() -> None:
         f"{len(set(groups))} subjects, classes {' and '.join(sorted(set(y)))}"
     )
     weights = {name: published_or_random(name) for name in args.models}
+    sizes = {name: None if weights[name] else smallest_size(name) for name in args.models}
     pipelines = default_pipelines(
-        args.models, BASELINES, info=info, checkpoint=weights, band=(4, 30)
+        args.models, BASELINES, info=info, checkpoint=weights, size=sizes, band=(4, 30)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)  # said once, above
@@ -45,14 +49,32 @@ def main() -> None:
         print(f"Tables and report in {args.out}")
 
 
+def native_models() -> list[str]:
+    """Return the models whose networks are the suite's own."""
+    return [name for name in ef.list_models() if not name.startswith("bd-")]
+
+
 def published_or_random(name: str) -> str | None:
     """Return "default" where the published weights are at hand, else None."""
+    if not ef.get_model(name).checkpoints:
+        print(f"\n{name} has no published weights => RANDOM WEIGHTS in this demo.\n")
+        return None
     try:
         find_checkpoint(ef.get_model(name))
     except CheckpointNotFoundError as error:
         print(f"\n{error}\n=> {name} runs with RANDOM WEIGHTS in this demo.\n")
         return None
     return "default"
+
+
+def smallest_size(name: str) -> str:
+    """Return the size with the fewest parameters."""
+    model = ef.get_model(name)
+    counts = {}
+    for size in model.sizes:
+        with torch.device("meta"):
+            counts[size] = sum(p.numel() for p in model.build(size).parameters())
+    return min(counts, key=counts.get)
 
 
 if __name__ == "__main__":

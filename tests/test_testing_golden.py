@@ -261,3 +261,15 @@ def test_results_can_be_followed(model, tmp_path):
 def test_the_runner_imports_no_torch():
     code = "import sys; from eegfound.testing import golden; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_may_store_more_of_another_files_case(model, tmp_path):
+    noise = np.array([0.2, 0.9])
+    more = reproduce(golden.GoldenCase("b", META, "s1", inputs={"noise": noise}))
+    np.savez(tmp_path / "a.npz", **stored(noise=noise, mask=more["mask"]))
+    meta = {"from_file": "a", "salt": "s1"}
+    np.savez(tmp_path / "b.npz", mask=more["mask"], double=more["double"], meta=json.dumps(meta))
+    assert [result.ok for result in run(tmp_path)] == [True, True]
+    meta["from_file"] = "c"
+    np.savez(tmp_path / "b.npz", mask=more["mask"], meta=json.dumps(meta))
+    assert "c.npz" in run(tmp_path)[1].error
