@@ -189,7 +189,14 @@ _lock = threading.RLock()
 
 
 def _hashable(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, repr(value)) for key, value in config.items()))
+    return tuple(sorted((key, _exact(value)) for key, value in config.items()))
+
+
+def _exact(value: Any) -> str:
+    """Return text that differs wherever values do; an array's repr is rounded and cut."""
+    if hasattr(value, "tobytes"):
+        return f"{value.dtype}{value.shape}{value.tobytes()!r}"
+    return repr(value)
 
 
 def load_encoder(
