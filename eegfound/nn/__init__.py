@@ -1,14 +1,35 @@
-"""Blocks that the networks of several plugins share (this package imports torch)."""
+"""Blocks that the networks of several plugins share (torch is imported on first use)."""
 
-from eegfound.nn.contrastive import info_nce
-from eegfound.nn.drop_path import DropPath, drop_path
-from eegfound.nn.masking import hide_largest
-from eegfound.nn.max_norm import MaxNormConv1d, MaxNormLinear
-from eegfound.nn.momentum import MomentumEncoder, linear_ramp
-from eegfound.nn.objective import Losses, Objective
-from eegfound.nn.patches import cut_patches
-from eegfound.nn.rotary import rotary_angles, rotate
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eegfound.nn.contrastive import info_nce
+    from eegfound.nn.masking import hide_largest
+    from eegfound.nn.max_norm import MaxNormConv1d, MaxNormLinear
+    from eegfound.nn.momentum import MomentumEncoder, linear_ramp
+    from eegfound.nn.objective import Losses, Objective
+    from eegfound.nn.patches import cut_patches
+    from eegfound.nn.rotary import rotary_angles, rotate
+    from eegfound.nn.stochastic_depth import DropPath, drop_path
+
+_WHERE = {
+    "DropPath": "stochastic_depth",
+    "Losses": "objective",
+    "MaxNormConv1d": "max_norm",
+    "MaxNormLinear": "max_norm",
+    "MomentumEncoder": "momentum",
+    "Objective": "objective",
+    "cut_patches": "patches",
+    "drop_path": "stochastic_depth",
+    "hide_largest": "masking",
+    "info_nce": "contrastive",
+    "linear_ramp": "momentum",
+    "rotary_angles": "rotary",
+    "rotate": "rotary",
+}
 __all__ = [
     "DropPath",
     "Losses",
@@ -24,3 +45,9 @@ __all__ = [
     "rotary_angles",
     "rotate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
