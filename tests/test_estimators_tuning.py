@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import joblib
 import numpy as np
@@ -17,10 +18,47 @@ from skorch.callbacks import Callback, EpochScoring
 import eegfound as ef
 from eegfound.base import SpecError
 from eegfound.estimators import FoundationClassifier, FoundationRegressor
+from eegfound.estimators._strategies import distinct
+from eegfound.models import registry
 from eegfound.models.files import fingerprint, save_weights
 from eegfound.models.loading import build_random
+from eegfound.testing.toy import ToyEncoder, toy_model
 
 pytestmark = pytest.mark.usefixtures("toy")
+
+
+class GatedNet(ToyEncoder):
+    """The toy with a read-out of its own: a gate on the pooled vector."""
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.gate = torch.nn.Linear(self.width, self.width)
+        self.drop = torch.nn.Dropout(0.5)
+        self.norm1 = torch.nn.BatchNorm1d(self.width)
+        torch.nn.init.zeros_(self.gate.weight)
+
+    def finish_pooling(self, pooled):
+        pooled = self.norm1(self.drop(pooled))
+        return pooled * torch.sigmoid(self.gate(pooled))
+
+    def readout_parameters(self):
+        return {"gate.weight", "gate.bias"}
+
+    def layer_index(self, name):
+        return 0 if name.startswith(("gate", "norm1")) else super().layer_index(name)
+
+
+def build_gated(**config):
+    return GatedNet(**config)
+
+
+@pytest.fixture
+def gated(monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[build_gated.__module__])
+    with registry.registered(toy_model("gated", network=f"{__name__}:build_gated")):
+        yield registry.get("gated")
+
+
 INFO = ef.ChannelInfo(("Fp1", "C3", "Cz", "C4", "O1"), 100.0)
 
 
@@ -243,6 +281,7 @@ def test_pickles_carry_no_training_data():
     [
         ({"tuning": "everything"}, "tuning="),
         ({"head": "hydra"}, "head="),
+        ({"head": "two_linear"}, "head='two_linear'.*tuning='conv_linear'"),
         ({"max_epochs": 0}, "max_epochs="),
         ({"layer_decay": 1.5}, "layer_decay="),
     ],
@@ -337,3 +376,79 @@ def test_groups_must_fit():
     X, y, _ = task(n=12)
     with pytest.raises(SpecError, match="groups has 3 entries"):
         classifier().fit(X, y, groups=[1, 2, 3])
+
+
+def test_readout_trains_the_models_own_readout_and_the_head(gated, tmp_path):
+    X, y, _ = task()
+    clf = classifier(model="gated", tuning="readout", max_epochs=30, lr=1e-2).fit(X[:40], y[:40])
+    assert clf.score(X[40:], y[40:]) > 0.9
+    network, head = clf.net_.module_.network, clf.net_.module_.head
+    held = {id(p) for g in clf.net_.optimizer_.param_groups for p in g["params"]}
+    trained = [network.gate.weight, network.gate.bias, *head.parameters()]
+    assert held == {id(p) for p in trained}
+    assert sum(p.numel() for p in trained) == 16 * 16 + 16 + 2 * 16 + 2
+    own, moved = clf.encoder_.network.state_dict(), network.state_dict()
+    assert {key for key in own if (own[key] != moved[key]).any()} == {"gate.weight", "gate.bias"}
+    assert clf.net_.module_.train().head.training
+    assert not any(m.training for m in network.modules())
+    proba = clf.predict_proba(X)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), proba)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).predict_proba(X), proba)
+    np.testing.assert_array_equal(clone(clf).fit(X[:40], y[:40]).predict_proba(X), proba)
+
+
+def test_a_readout_pickles_without_the_frozen_part(gated, tmp_path):
+    network = build_random(gated, "wide", None, {"depth": 60}, seed=7)
+    path = save_weights(
+        tmp_path / "w.safetensors", network.state_dict(),
+        {"model": "gated", "size": "wide", "config": {"depth": 60}},
+    )  # fmt: skip
+    X, y, groups = task()
+    clf = classifier(
+        model="gated", checkpoint=str(path), tuning="readout", max_epochs=2, early_stopping=True
+    ).fit(X, y, groups=groups)
+    joblib.dump(clf, tmp_path / "clf.joblib")
+    assert (tmp_path / "clf.joblib").stat().st_size < path.stat().st_size / 4
+    again = joblib.load(tmp_path / "clf.joblib")
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_readout_without_a_readout_names_the_alternatives():
+    X, y, _ = task(n=12)
+    with pytest.raises(SpecError, match=r"tuning='readout'.*no read-out.*'conv_linear' or 'full'"):
+        classifier(tuning="readout").fit(X, y)
+
+
+@pytest.mark.parametrize("tuning", ["full", "readout"])
+def test_repetition_is_weight_in_training_by_steps(gated, tuning):
+    X, y, _ = task()
+    weight = np.ones(len(X))
+    weight[:10] = 3
+    repeated = np.concatenate([np.arange(10), np.arange(len(X))[::-1], np.arange(10)])
+    params = {"model": "gated", "tuning": tuning, "max_epochs": 3, "train_batch_size": 8}
+    a = classifier(**params).fit(X, y, sample_weight=weight).predict_proba(X)
+    b = classifier(**params).fit(X[repeated], y[repeated]).predict_proba(X)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_distinct_epochs():
+    from eegfound.estimators._nets import WeightedData
+
+    X = np.array([[1.0], [2.0], [1.0], [1.0]], dtype=np.float32)
+    data = WeightedData(X, np.array([0, 0, 0, 1]), np.array([1.0, 2.0, 3.0, 4.0]))
+    index, weight = distinct(data)
+    found = {(float(X[i, 0]), int(data.y[i])): w for i, w in zip(index, weight)}
+    assert found == {(1.0, 0): 4.0, (2.0, 0): 2.0, (1.0, 1): 4.0}
+
+
+def test_two_linear_head_in_full_tuning():
+    X, y, _ = task()
+    clf = classifier(
+        tuning="full", head="two_linear", head_hidden=8, head_dropout=0.1, max_epochs=15, lr=5e-3
+    ).fit(X, y)
+    assert clf.score(X, y) > 0.9
+    body = clf.net_.module_.head.body
+    assert body.linear_probe1.weight.shape == (8, 16)
+    assert body.dropout.p == 0.1
+    assert body.linear_probe2.bounded().norm(dim=1).max() <= 0.25 + 1e-6

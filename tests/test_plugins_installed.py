@@ -112,7 +112,9 @@ def run_python(code, path):
 
 
 def test_the_example_is_short():
-    lines = [line for file in EXAMPLE.glob("eegfound_*/*.py") for line in file.read_text().splitlines()]
+    lines = [
+        line for file in EXAMPLE.glob("eegfound_*/*.py") for line in file.read_text().splitlines()
+    ]
     assert len(lines) < 100
 
 

@@ -64,15 +64,16 @@ class FoundationEstimator(BaseEstimator):
             **({} if isinstance(y, str) and y == "no_validation" else {"y": y}),
             reset=reset,
             allow_nd=True,
-            dtype=[np.float32, np.float64],
+            dtype=[np.float64, np.float32],  # what has no dtype is kept in full
             ensure_all_finite=False,
             **self._y_options(y),
         )
         X, y_checked = checked if isinstance(checked, tuple) else (checked, None)
         X = as_3d(X, info=info)
         if reset:
+            model, info = self._input_model(info, X.shape[1])
             plan = plan_input(
-                self._model(), info, n_channels=X.shape[1], unit=unit,
+                model, info, n_channels=X.shape[1], unit=unit,
                 on_unknown=self.on_unknown, on_short=self.on_short,
             )  # fmt: skip
             self.plan_: InputPlan = plan
@@ -87,6 +88,10 @@ class FoundationEstimator(BaseEstimator):
             # bring the values to the unit of the plan.
             X = X * unit_factor(unit, self.plan_.unit)
         return X if y_checked is None else (X, y_checked)
+
+    def _input_model(self, info: Any, n_channels: int) -> tuple[FoundationModel, Any]:
+        """Return the declaration whose input contract counts, and the facts of the array."""
+        return self._model(), info
 
     def _y_options(self, y: Any) -> dict[str, Any]:
         return {}
@@ -195,11 +200,10 @@ class FoundationEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        try:
-            poor = self._model().poor_score
-        except (ModelNotFoundError, SpecError):  # fit will say so; tags must not
-            poor = False
-        for own in (tags.classifier_tags, tags.regressor_tags):
-            if own is not None:
-                own.poor_score = poor
         return tags
+
+    def _poor_score(self) -> bool:
+        try:
+            return self._model().poor_score
+        except (ModelNotFoundError, SpecError):  # fit will say so; tags must not
+            return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models import load_object, registry
+from eegfound.nn import TwoLinear
 
 
 class Standardize(nn.Module):
@@ -53,22 +55,29 @@ class Head(nn.Module):
     n_features, n_outputs : int
         Length of the features and of the scores.
     kind : str
-        ``"linear"``, ``"mlp"`` or the name of a plugin's head.
-    hidden : int
-        Width of the hidden layer of ``"mlp"``.
-    dropout : float
-        Dropout on the features and the hidden layer while training.
+        ``"linear"``, ``"mlp"``, ``"two_linear"`` or the name of a plugin's head.
+    hidden : int | None
+        Width of the hidden layer; None is the head's own default.
+    dropout : float | None
+        Dropout while training; None is the head's own default.
     double : bool
         Whether to compute in float64.
+    n_slices : int
+        Equal parts of the features, one per moment, for heads that take
+        ``n_slices``.
     """
 
     def __init__(
-        self, n_features: int, n_outputs: int, kind: str = "linear", hidden: int = 64,
-        dropout: float = 0.0, double: bool = False,
+        self, n_features: int, n_outputs: int, kind: str = "linear", hidden: int | None = None,
+        dropout: float | None = None, double: bool = False, n_slices: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
         self.standardize = Standardize(n_features)
-        self.body = make_head(kind)(n_features, n_outputs, hidden=hidden, dropout=dropout)
+        factory = make_head(kind)
+        options = _fitting(factory, hidden=(hidden, 64), dropout=(dropout, 0.0))
+        if "n_slices" in signature(factory).parameters:
+            options["n_slices"] = n_slices
+        self.body = factory(n_features, n_outputs, **options)
         self.to(torch.float64 if double else torch.float32)
 
     def forward(self, inputs: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -76,14 +85,26 @@ class Head(nn.Module):
         return self.body(self.standardize(inputs))
 
 
-def _linear(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.Module:
+def _fitting(factory: Callable[..., nn.Module], **options: tuple[Any, Any]) -> dict[str, Any]:
+    """Return the options that were given; of the others, those without a default."""
+    known = signature(factory).parameters
+    return {
+        name: fallback if value is None else value
+        for name, (value, fallback) in options.items()
+        if value is not None or name not in known or known[name].default is Parameter.empty
+    }
+
+
+def _linear(
+    n_features: int, n_outputs: int, *, hidden: int = 64, dropout: float = 0.0
+) -> nn.Module:
     layer = nn.Linear(n_features, n_outputs)
     nn.init.zeros_(layer.weight)  # a convex problem needs no luck
     nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Dropout(dropout), layer) if dropout else layer
 
 
-def _mlp(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.Module:
+def _mlp(n_features: int, n_outputs: int, *, hidden: int = 64, dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Linear(n_features, hidden),
@@ -93,7 +114,11 @@ def _mlp(n_features: int, n_outputs: int, *, hidden: int, dropout: float) -> nn.
     )
 
 
-_BUILT_IN: dict[str, Callable[..., nn.Module]] = {"linear": _linear, "mlp": _mlp}
+_BUILT_IN: dict[str, Callable[..., nn.Module]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "two_linear": TwoLinear,
+}
 
 
 def make_head(kind: str) -> Callable[..., nn.Module]:

@@ -176,7 +176,9 @@ class InputPlan:
         # float32 are fine, but volts squared downstream would not be.
         signal = np.multiply(used, factor, dtype=np.result_type(used.dtype, np.float32))
         if spec.reference == "average":
-            signal -= np.nanmean(signal, axis=1, keepdims=True)
+            # A channel on its own is no average: nothing of it would be left.
+            several = (~np.isnan(signal[..., :1])).sum(axis=1, keepdims=True) > 1
+            signal -= np.where(several, np.nanmean(signal, axis=1, keepdims=True), 0)
         if self.info.sfreq != spec.sfreq:
             from eegfound.preprocessing.resampling import resample
 

@@ -134,16 +134,64 @@ class TunedEncoder(nn.Module):
         return self.head(self.features(inputs))
 
 
+class ReadoutEncoder(TunedEncoder):
+    """A frozen encoder whose own read-out is trained with the head.
+
+    Parameters as in :class:`TunedEncoder`. The encoder is always in evaluation
+    mode. A pickle holds the trained tensors and a reference to the rest.
+    """
+
+    def __init__(self, handle: EncoderHandle, *args: Any, **kwargs: Any) -> None:
+        super().__init__(handle, *args, **kwargs)
+        self.handle = handle
+        self._freeze()
+
+    def _freeze(self) -> None:
+        trained = self.network.readout_parameters()
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self.network.eval()
+
+    def train(self, mode: bool = True) -> ReadoutEncoder:
+        """Set the head's mode; the encoder stays in evaluation."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"_modules": {"head": self.head}}
+        state["_trained"] = {k: p for k, p in self.network.named_parameters() if p.requires_grad}
+        return state
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "network" and "_trained" in self.__dict__:  # first use after unpickling
+            trained = self.__dict__.pop("_trained")
+            self.network = self.handle.trainable_copy()
+            for key, parameter in trained.items():
+                place, _, last = key.rpartition(".")
+                setattr(self.network.get_submodule(place), last, parameter)
+            self._freeze()
+        return super().__getattr__(name)
+
+
 class WeightedLoss:
     """Mixin of skorch nets whose loss is a weighted mean over epochs.
 
     ``penalty`` adds ``penalty / 2 * sum(w ** 2)`` over the head's matrices,
-    for optimizers without weight decay.
+    for optimizers without weight decay. Frozen parameters are kept from the
+    optimizer.
     """
 
     def __init__(self, *args: Any, penalty: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.penalty = penalty
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and parameter of what is trained."""
+        net: Any = super()
+        for name, parameter in net.get_all_learnable_params():
+            if parameter.requires_grad:
+                yield name, parameter
 
     def get_loss(
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False

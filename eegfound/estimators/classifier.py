@@ -24,30 +24,50 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Name of an installed model (:func:`eegfound.list_models`).
     size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
         As in :class:`FoundationTransformer`.
-    tuning : {"head", "full"}
+    tuning : {"head", "full", "readout", "conv_linear"}
         ``"head"``: the encoder stays frozen (in eval mode), every window is
         encoded once and the head is fitted on the embeddings. ``"full"``: a
-        copy of the encoder is trained with the head.
-    head : str
-        ``"linear"``, ``"mlp"``, or the name of a plugin's head.
-    head_hidden : int
-        Width of the hidden layer of ``"mlp"``.
-    head_dropout : float
-        Dropout in the head while training.
+        copy of the encoder is trained with the head. ``"readout"``: the model's
+        own read-out (a gate, a graph, a token) is trained with the head, the
+        rest stays frozen. ``"conv_linear"``: a spatial filter maps whatever
+        electrodes there are to electrodes of the model; it is trained with the
+        head, through the frozen encoder. ``on_unknown`` then has no meaning.
+    head : str | None
+        ``"linear"``, ``"mlp"``, ``"two_linear"`` (two layers of bounded norm,
+        the first applied to each moment), or the name of a plugin's head. None:
+        ``"two_linear"`` for ``"conv_linear"``, else ``"linear"``.
+    head_hidden : int | None
+        Width of the hidden layer. None: 64 for ``"mlp"``, 16 for
+        ``"two_linear"``.
+    head_dropout : float | None
+        Dropout in the head while training. None: 0.5 for ``"two_linear"``,
+        else 0.
+    adapter_channels : "all" | int | list of str | None
+        Electrodes of the model that the spatial filter of ``"conv_linear"``
+        writes to. None: the whole layout of a model that needs it, else the
+        electrodes of the 10-20 system that the model knows. ``"all"``: its
+        whole vocabulary. A number: the first electrodes of its vocabulary, or
+        so many nameless ones for a model without one.
+    adapter_options : dict | None
+        Of that filter: ``n_layers`` (1), ``bias`` (True), ``max_norm`` (1),
+        ``batch_norm`` and ``gelu`` (False) after each layer,
+        ``temporal_kernel`` (None: no filter in time; else its length in
+        samples at the model's rate) with ``temporal_padding`` (``"same"`` or
+        ``"valid"``), ``dropout`` (0) of whole channels.
     class_weight : dict | "balanced" | None
         Weight of each class in the loss.
     max_epochs : int
         Passes over the training data.
     lr : float | None
-        Learning rate. None: 1 for ``"head"`` (L-BFGS with line search),
-        5e-4 for ``"full"`` (AdamW).
+        Learning rate. None: 1 for ``"head"`` (L-BFGS with line search); with
+        AdamW 5e-4 for ``"full"``, 1e-3 for ``"readout"`` and ``"conv_linear"``.
     weight_decay : float | None
-        None: 0.01 for ``"head"`` (an L2 penalty on the head's matrices),
-        0.05 for ``"full"``.
+        None: 0.01 (for ``"head"`` an L2 penalty on the head's matrices), 0.05
+        for ``"full"``.
     layer_decay : float | None
         Factor on the learning rate per layer below the head (``"full"``).
     train_batch_size : int
-        Windows per training step (``"full"``; a head sees all at once).
+        Windows per training step (``tuning="head"`` sees all at once).
     early_stopping : bool
         Hold out part of the *groups* given to ``fit`` and keep the weights of
         the best validation loss.
@@ -75,8 +95,20 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
 
     Notes
     -----
-    The same seed gives the same result. With ``tuning="full"`` the last digits
-    may depend on the number of threads; ``n_threads=1`` fixes them as well.
+    The same seed gives the same result. Where a network is trained in steps,
+    the last digits may depend on the number of threads; ``n_threads=1`` fixes
+    them as well. Repeating an epoch and doubling its weight are the same.
+
+    With ``tuning="conv_linear"`` a window is read moment by moment (the mean
+    over the channels' tokens of each patch, or all summary tokens of a slice)
+    unless ``pooling`` is given; channels of NaN are zero to the filter.
+    Features are standardized by their mean and spread over the training data
+    before training, as for every head here; the papers do not do that.
+
+    References
+    ----------
+    Conv-linear probing: Wang et al., "EEGPT", NeurIPS 2024; Shao et al.,
+    "DARE-EEG", arXiv 2605.18298.
 
     Examples
     --------
@@ -102,9 +134,11 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         on_unknown: str = "raise",
         on_short: str = "raise",
         tuning: str = "head",
-        head: str = "linear",
-        head_hidden: int = 64,
-        head_dropout: float = 0.0,
+        head: str | None = None,
+        head_hidden: int | None = None,
+        head_dropout: float | None = None,
+        adapter_channels: Any = None,
+        adapter_options: dict[str, Any] | None = None,
         class_weight: Any = None,
         max_epochs: int = 30,
         lr: float | None = None,
@@ -137,6 +171,8 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         self.head = head
         self.head_hidden = head_hidden
         self.head_dropout = head_dropout
+        self.adapter_channels = adapter_channels
+        self.adapter_options = adapter_options
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.lr = lr
@@ -224,3 +260,8 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         """
         scores = self._scores(X)
         return self.classes_[scores.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.poor_score = self._poor_score()
+        return tags

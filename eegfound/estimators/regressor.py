@@ -23,7 +23,9 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         Name of an installed model (:func:`eegfound.list_models`).
     size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
         As in :class:`FoundationTransformer`.
-    tuning, head, head_hidden, head_dropout, max_epochs, lr, weight_decay, layer_decay
+    tuning, head, head_hidden, head_dropout, adapter_channels, adapter_options
+        As in :class:`FoundationClassifier`.
+    max_epochs, lr, weight_decay, layer_decay
         As in :class:`FoundationClassifier`.
     train_batch_size, early_stopping, validation_fraction, patience, callbacks
         As in :class:`FoundationClassifier`.
@@ -62,9 +64,11 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         on_unknown: str = "raise",
         on_short: str = "raise",
         tuning: str = "head",
-        head: str = "linear",
-        head_hidden: int = 64,
-        head_dropout: float = 0.0,
+        head: str | None = None,
+        head_hidden: int | None = None,
+        head_dropout: float | None = None,
+        adapter_channels: Any = None,
+        adapter_options: dict[str, Any] | None = None,
         max_epochs: int = 30,
         lr: float | None = None,
         weight_decay: float | None = None,
@@ -96,6 +100,8 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         self.head = head
         self.head_hidden = head_hidden
         self.head_dropout = head_dropout
+        self.adapter_channels = adapter_channels
+        self.adapter_options = adapter_options
         self.max_epochs = max_epochs
         self.lr = lr
         self.weight_decay = weight_decay
@@ -169,4 +175,5 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.regressor_tags.poor_score = self._poor_score()
         return tags

@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eegfound.nn.adapter import SpatialAdapter
     from eegfound.nn.contrastive import info_nce
     from eegfound.nn.masking import hide_largest
     from eegfound.nn.max_norm import MaxNormConv1d, MaxNormLinear
     from eegfound.nn.momentum import MomentumEncoder, linear_ramp
     from eegfound.nn.objective import Losses, Objective
     from eegfound.nn.patches import cut_patches
+    from eegfound.nn.probe import TwoLinear
     from eegfound.nn.rotary import rotary_angles, rotate
     from eegfound.nn.stochastic_depth import DropPath, drop_path
 
@@ -22,6 +24,8 @@ _WHERE = {
     "MaxNormLinear": "max_norm",
     "MomentumEncoder": "momentum",
     "Objective": "objective",
+    "SpatialAdapter": "adapter",
+    "TwoLinear": "probe",
     "cut_patches": "patches",
     "drop_path": "stochastic_depth",
     "hide_largest": "masking",
@@ -37,6 +41,8 @@ __all__ = [
     "MaxNormLinear",
     "MomentumEncoder",
     "Objective",
+    "SpatialAdapter",
+    "TwoLinear",
     "cut_patches",
     "drop_path",
     "hide_largest",

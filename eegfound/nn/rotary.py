@@ -20,8 +20,8 @@ def rotary_angles(positions: Tensor, dim: int, *, base: float = 10000.0) -> Tens
 
     Returns
     -------
-    Tensor of float32, shape (..., n_tokens, dim / 2)
-        Angles in radians.
+    Tensor, shape (..., n_tokens, dim / 2)
+        Angles in radians, in float32, or float64 for positions in float64.
 
     Examples
     --------
@@ -30,8 +30,9 @@ def rotary_angles(positions: Tensor, dim: int, *, base: float = 10000.0) -> Tens
     >>> rotary_angles(torch.arange(2), 4).tolist()
     [[0.0, 0.0], [1.0, 0.009999999776482582]]
     """
-    steps = torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device)
-    return positions.to(torch.float32)[..., None] * base ** (-steps / dim)
+    dtype = torch.float64 if positions.dtype == torch.float64 else torch.float32
+    steps = torch.arange(0, dim, 2, dtype=dtype, device=positions.device)
+    return positions.to(dtype)[..., None] * base ** (-steps / dim)
 
 
 def rotate(x: Tensor, angles: Tensor, *, interleaved: bool) -> Tensor:

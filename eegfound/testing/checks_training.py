@@ -19,7 +19,12 @@ def _embedding_and_tuning_share_a_process(subject: Subject) -> None:
     X[1::2] *= 2
     enc = subject.transformer(info=subject.info).fit(X)
     before = enc.transform(X)
-    for tuning in ("head", "full"):
+    tunings = ["head", "full"]
+    if subject.model.front_end is None:
+        tunings.append("conv_linear")
+    if enc.encoder_.network.readout_parameters():
+        tunings.append("readout")
+    for tuning in tunings:
         clf = subject.classifier(info=subject.info, tuning=tuning, max_epochs=2).fit(X, y)
         assert set(clf.predict(X)) <= {"a", "b"}
         np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, atol=1e-6)

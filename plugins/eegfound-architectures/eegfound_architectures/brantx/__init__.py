@@ -1,0 +1,1 @@
+"""Brant-X-style: aligning EOG, ECG or EMG with EEG over any encoder of the suite."""

@@ -1,0 +1,1 @@
+"""FoME-style: time-frequency fusion embedding and attention with adaptive scales."""

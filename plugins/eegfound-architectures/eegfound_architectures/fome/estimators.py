@@ -1,0 +1,23 @@
+"""Named estimators of the FoME-style model (our design, no published weights)."""
+
+from __future__ import annotations
+
+from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+
+
+class FomeStyleTransformer(FoundationTransformer):
+    """Our FoME-style network as a frozen encoder; parameters as in its base class."""
+
+    default_model = "fome-style"
+
+
+class FomeStyleClassifier(FoundationClassifier):
+    """Our FoME-style network with a trainable head; parameters as in its base class."""
+
+    default_model = "fome-style"
+
+
+class FomeStyleRegressor(FoundationRegressor):
+    """Our FoME-style network with a head for numbers; parameters as in its base class."""
+
+    default_model = "fome-style"

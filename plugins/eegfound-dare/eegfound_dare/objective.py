@@ -1,0 +1,290 @@
+"""Dual-aligned pretraining: mask alignment, anchor alignment, reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eegfound.base import SpecError
+from eegfound.models.network import SignalBatch
+from eegfound.nn import Objective, info_nce
+from eegfound.nn.slices import (
+    Prediction,
+    PretrainingNetworks,
+    SliceEncoder,
+    SliceMasks,
+    draw_masks,
+)
+from eegfound_dare.views import SECOND_VIEWS, draw_second_view
+
+#: The paper's ablation cases as options of :class:`DAREObjective`.
+ABLATIONS: dict[int, dict[str, Any]] = {
+    1: {"anchor_weight": 0.0},
+    2: {"norm_patches": False},
+    3: {"skip": False},
+    4: {"mask_weight": 0.0, "activation_weight": 0.0},
+    5: {},
+}
+
+
+class MaskContrast(nn.Module):
+    """The projection head of mask alignment.
+
+    Parameters
+    ----------
+    n_features : int
+        Features of a slice (``n_summary * width``).
+    temperature : float
+        Divides cosines.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, n_features: int, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+        self.projection_head = nn.Sequential(
+            nn.Linear(n_features, 512), nn.ReLU(), nn.Linear(512, 256)
+        )
+
+    def pool(self, z: Tensor) -> Tensor:
+        """Return the mean over slices of ``(n, n_slices, n_summary, width)``, flat."""
+        return z.mean(dim=1).flatten(1)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return unit vectors, ``(n, 256)``."""
+        return F.normalize(self.projection_head(pooled), dim=-1)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the contrastive loss of two views' summary tokens."""
+        one, other = (self.projection_head(self.pool(z)) for z in (first, second))
+        return info_nce(one, other, self.temperature.clamp_min(1e-6))
+
+
+class DARENetworks(PretrainingNetworks):
+    """The networks of pretraining, named as in the authors' checkpoints.
+
+    Parameters
+    ----------
+    temperature : float
+        Of mask alignment.
+    **config : Any
+        See :class:`eegfound.nn.slices.PretrainingNetworks`.
+    """
+
+    def __init__(self, *, temperature: float = 0.1, **config: Any) -> None:
+        super().__init__(**config)
+        n_features = self.encoder.n_summary * self.encoder.width
+        self.loss_mc = MaskContrast(n_features, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class DARELosses:
+    """Losses of one batch.
+
+    Attributes
+    ----------
+    total : Tensor, shape ()
+        Weighted sum.
+    anchor : Tensor, shape ()
+        Mean squared error of predicted features, over all slices.
+    reconstruction : Tensor, shape ()
+        Mean squared error of the rebuilt patches.
+    mask : Tensor, shape ()
+        Contrastive loss between the two views.
+    activation : Tensor, shape ()
+        Mean square of both views' tokens.
+    prediction : Prediction
+        What the losses of the first view were computed from.
+    second : Tensor, shape (n, n_visible, n_summary, width)
+        Summary tokens of the second view.
+    """
+
+    total: Tensor
+    anchor: Tensor
+    reconstruction: Tensor
+    mask: Tensor
+    activation: Tensor
+    prediction: Prediction
+    second: Tensor
+
+
+class DAREObjective(Objective):
+    """DARE-EEG's pretraining (Shao et al., arXiv 2605.18298).
+
+    Parameters
+    ----------
+    networks : DARENetworks
+        Trained; the momentum encoder follows after each step.
+    second_view : {"same_slice", "reference"}
+        See :func:`eegfound_dare.views.draw_second_view`.
+    freeze_projection : bool
+        Leave the projection head of mask alignment as it was drawn, as the
+        authors' optimizer does.
+    n_visible : int | None
+        Visible channels per visible slice; None is 12 of 58, in proportion.
+    hide_slice, rebuild : float
+        See :func:`eegfound.nn.slices.draw_masks`.
+    anchor_weight, mask_weight, activation_weight : float
+        Weights of the terms beside the reconstruction.
+    norm_patches : bool
+        Whether target patches are normed.
+    skip : bool
+        Whether the reconstructor reads the encoder's own tokens of visible
+        slices.
+    momentum : (float, float)
+        Momentum of the momentum encoder at the start and at the end.
+    input_scale : float
+        Multiplied to the signal.
+
+    Notes
+    -----
+    :data:`ABLATIONS` has the options of the paper's cases. Mask alignment tells
+    an epoch from the others of its batch, so it needs at least two. The authors
+    use the *momentum* encoder afterwards: it is ``networks.target_encoder``.
+    """
+
+    def __init__(
+        self, networks: DARENetworks, *, second_view: str = "same_slice",
+        freeze_projection: bool = False, n_visible: int | None = None, hide_slice: float = 0.5,
+        rebuild: float = 0.2, anchor_weight: float = 1.0, mask_weight: float = 0.1,
+        activation_weight: float = 1e-4, norm_patches: bool = True, skip: bool = True,
+        momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if second_view not in SECOND_VIEWS:
+            raise SpecError(f"second_view={second_view!r} is not one of {SECOND_VIEWS}.")
+        self.networks, self.second_view = networks, second_view
+        self.n_visible, self.hide_slice, self.rebuild = n_visible, hide_slice, rebuild
+        self.anchor_weight, self.mask_weight = anchor_weight, mask_weight
+        self.activation_weight = activation_weight
+        self.norm_patches, self.skip = norm_patches, skip
+        self.momentum, self.input_scale = momentum, input_scale
+        if freeze_projection:
+            networks.loss_mc.requires_grad_(False)
+
+    @property
+    def encoder(self) -> SliceEncoder:
+        """The trained encoder (its slow copy is ``networks.target_encoder``)."""
+        return self.networks.encoder
+
+    def forward(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None,
+        masks: SliceMasks | None = None, second: Tensor | None = None,
+    ) -> DARELosses:  # fmt: skip
+        """Compute the losses of a batch.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            ``(n, n_channels, n_times)`` in millivolt at 256 Hz, ``n >= 2``.
+        generator : torch.Generator | None
+            CPU generator of masks and second view.
+        masks : SliceMasks | None
+            The same for all epochs; None draws them.
+        second : Tensor of int64 | None, shape (n_slices, n_visible)
+            The second view; None draws it.
+
+        Returns
+        -------
+        DARELosses
+            Whose ``total`` is to be minimized.
+        """
+        signal = batch.signal * self.input_scale
+        n_slices, n_channels = self.encoder.cut(signal).shape[1:3]
+        if masks is None:
+            masks = draw_masks(
+                n_slices, n_channels, n_visible=self.n_visible, hide_slice=self.hide_slice,
+                rebuild=self.rebuild, generator=generator,
+            )  # fmt: skip
+        if second is None:
+            second = draw_second_view(
+                masks.visible, n_channels, kind=self.second_view, generator=generator
+            )
+        masks = SliceMasks(*(mask.to(signal.device) for mask in masks))
+        return self.losses(signal, batch.rows, masks, second.to(signal.device))
+
+    def losses(
+        self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, second: Tensor
+    ) -> DARELosses:
+        """Compute the losses of a scaled signal and given masks.
+
+        Parameters
+        ----------
+        signal : Tensor, shape (n, n_channels, n_times)
+            Samples as the encoder takes them.
+        ids : Tensor of int64 | None, shape (n_channels,)
+            Row of each channel in the table; None takes rows 0, 1, 2, ….
+        masks : SliceMasks
+            What is visible and what is rebuilt.
+        second : Tensor of int64, shape (n_slices, n_visible)
+            The second view.
+
+        Returns
+        -------
+        DARELosses
+            Whose ``total`` is to be minimized.
+        """
+        made = self.networks(signal, ids, masks, norm_patches=self.norm_patches, skip=self.skip)
+        anchor = (made.predicted - made.features).square().mean()
+        reconstruction = (made.rebuilt - made.patches).square().mean()
+        z2 = self.encoder.encode(signal, ids, second)
+        mask = self.networks.loss_mc(made.visible, z2)
+        activation = 0.5 * (made.visible.square().mean() + z2.square().mean())
+        total = reconstruction
+        # A term without weight is left out: it must not spoil gradients with 0 * inf.
+        for weight, term in (
+            (self.anchor_weight, anchor),
+            (self.mask_weight, mask),
+            (self.activation_weight, activation),
+        ):
+            if weight:
+                total = total + weight * term
+        return DARELosses(total, anchor, reconstruction, mask, activation, made, z2)
+
+    def after_step(self, progress: float) -> None:
+        """Let the momentum encoder follow; its momentum grows linearly with ``progress``."""
+        start, end = self.momentum
+        self.networks.update_momentum(start + (end - start) * progress)
+
+    def no_weight_decay(self) -> set[str]:
+        """Return biases and gains: the authors decay matrices, tables and tokens only."""
+        return {name for name, p in self.named_parameters() if p.requires_grad and p.ndim <= 1}
+
+
+def build_objective(
+    *, temperature: float = 0.1, second_view: str = "same_slice", freeze_projection: bool = False,
+    n_visible: int | None = None, hide_slice: float = 0.5, rebuild: float = 0.2,
+    anchor_weight: float = 1.0, mask_weight: float = 0.1, activation_weight: float = 1e-4,
+    norm_patches: bool = True, skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0),
+    input_scale: float = 1.0, **config: Any,
+) -> DAREObjective:  # fmt: skip
+    """Build the objective of a named size.
+
+    Parameters
+    ----------
+    temperature : float
+        Of mask alignment.
+    second_view, freeze_projection, n_visible, hide_slice, rebuild
+        See :class:`DAREObjective`.
+    anchor_weight, mask_weight, activation_weight, norm_patches, skip, momentum, input_scale
+        See :class:`DAREObjective`.
+    **config : Any
+        See :class:`eegfound.nn.slices.PretrainingNetworks`.
+
+    Returns
+    -------
+    DAREObjective
+        With fresh networks; the momentum encoder starts as a copy.
+    """
+    return DAREObjective(
+        DARENetworks(temperature=temperature, **config), second_view=second_view,
+        freeze_projection=freeze_projection, n_visible=n_visible, hide_slice=hide_slice,
+        rebuild=rebuild, anchor_weight=anchor_weight, mask_weight=mask_weight,
+        activation_weight=activation_weight, norm_patches=norm_patches, skip=skip,
+        momentum=momentum, input_scale=input_scale,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""What DARE-EEG declares to the suite (imports neither torch nor a network)."""
+
+from __future__ import annotations
+
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
+from eegfound.nn.slices.tables import DARE_SIZES, PATCH, VOCABULARY
+
+#: The sets of the paper's pretraining corpus.
+PRETRAINING = ("SEED", "PhysioNet MI (EEGMMIDB)", "M3CV", "TSU SSVEP benchmark", "pBCIW (MATB)")
+
+_NANO = (
+    "The authors committed it in January 2026 (prestyan/DARE-EEG, commit aa5acb1, folder "
+    "pretrain/logs/checkpoints) and emptied the file in the next commit; the repository has no "
+    "licence."
+)
+_UNPUBLISHED = "The authors' scripts name this file; it has not been published."
+
+
+def _checkpoint(size: str, filename: str, how_to_get: str = _UNPUBLISHED) -> Checkpoint:
+    return Checkpoint(
+        name=f"dare-{size}",
+        size=size,
+        filename=filename,
+        licence="none stated: all rights reserved",
+        converter="eegfound_dare.checkpoint:convert_checkpoint",
+        how_to_get=how_to_get,
+        pretraining_datasets=PRETRAINING,
+    )
+
+
+MODEL = FoundationModel(
+    name="dare",
+    summary="DARE-EEG: summary tokens per time slice, mask and anchor alignment",
+    input=InputSpec(
+        sfreq=256.0,
+        patch_samples=PATCH,
+        unit="mV",
+        vocabulary=VOCABULARY,
+        reference="average",
+        resampling="nearest",
+        window_seconds=(4.0, 4.0),
+        default_channel="CZ",
+    ),
+    network="eegfound_dare.network:build_encoder",
+    sizes=DARE_SIZES,
+    default_size="nano",
+    aliases=("dare-eeg",),
+    poolings=("mean", "max", "mean_std", "cls", "flatten"),
+    micro_batch=2,
+    checkpoints=(
+        _checkpoint("nano", "ours_3_Nano@epoch=196-valid_loss=0.7569.ckpt", _NANO),
+        _checkpoint("deep", "DARE-EEG_3_Deep@epoch=193-valid_loss=0.6080.ckpt"),
+        _checkpoint("base", "DARE-EEG_3_base2@epoch=199-valid_loss=0.5981.ckpt"),
+        _checkpoint("small", "DARE-EEG_3_small@epoch=168-valid_loss=0.6119.ckpt"),
+    ),
+    objective="eegfound_dare.objective:build_objective",
+    transformer="eegfound_dare.estimators:DARETransformer",
+    classifier="eegfound_dare.estimators:DAREClassifier",
+    regressor="eegfound_dare.estimators:DARERegressor",
+    golden="eegfound_dare.golden:reproduce",
+    citation=(
+        "Shao, Gong, Dai, Zhang: DARE-EEG: A Foundation Model for Mining Dual-Aligned "
+        "Representation of EEG, arXiv 2605.18298, 2026"
+    ),
+    licence="none stated (reference code); this implementation BSD-3-Clause",
+    url="https://github.com/prestyan/DARE-EEG",
+    notes=(
+        "No weights can be downloaded; files in the authors' layout are read by path.",
+        "AF7, AF8, PO5 and PO6 were in no pretraining recording.",
+        "Other rates are brought to 256 Hz by nearest samples, as in the authors' scripts.",
+    ),
+)
+
+
+@hookimpl
+def eegfound_models() -> list[FoundationModel]:
+    """Return DARE-EEG."""
+    return [MODEL]
+
+
+@hookimpl
+def eegfound_heads() -> dict[str, str]:
+    """Return the heads of the authors' scripts."""
+    return {
+        "dare_v2": "eegfound_dare.heads:SliceMLP",
+        "dare_mlp": "eegfound_dare.heads:FlatMLP",
+        "dare_small": "eegfound_dare.heads:SmallHead",
+    }

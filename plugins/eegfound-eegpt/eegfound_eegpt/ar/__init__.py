@@ -1,0 +1,1 @@
+"""Autoregressive EEGPT (Yue et al., later BrainGPT)."""

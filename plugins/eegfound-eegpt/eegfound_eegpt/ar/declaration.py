@@ -1,0 +1,61 @@
+"""What autoregressive EEGPT declares to the suite (imports neither torch nor a network)."""
+
+from __future__ import annotations
+
+from eegfound.models import FoundationModel, InputSpec
+from eegfound_eegpt.ar.vocabulary import HOP, TOKEN, VOCABULARY
+
+_HERE = "eegfound_eegpt.ar"
+
+MODEL = FoundationModel(
+    name="eegpt-ar",
+    aliases=("braingpt",),
+    summary=(
+        "Autoregressive EEGPT (BrainGPT): next-signal prediction per electrode, task-shared graph; "
+        "no published weights"
+    ),
+    input=InputSpec(
+        sfreq=256.0,
+        patch_samples=TOKEN,
+        patch_stride=HOP,
+        unit="uV",
+        scale=0.01,
+        vocabulary=VOCABULARY,
+        band=(0.1, 75.0),
+        notch=50.0,
+        window_seconds=(4.0, 4.0),
+        # The network itself cuts windows beyond 4 s: segments or one stream.
+        long_windows="stream",
+        default_channel="CZ",
+    ),
+    network=f"{_HERE}.network:build_encoder",
+    sizes={
+        "base": {"dim": 128, "heads": 4, "depth": 3, "graph_depth": 3},
+        "large": {"dim": 256, "heads": 8, "depth": 9, "graph_depth": 3},
+        "huge": {"dim": 896, "heads": 14, "depth": 12, "graph_depth": 4},
+        "giant": {"dim": 1792, "heads": 28, "depth": 20, "graph_depth": 4},
+        "tiny": {"dim": 32, "heads": 4, "depth": 2, "graph_depth": 2},
+    },
+    default_size="base",
+    poolings=("mean", "last", "special", "graph", "channels", "max", "mean_std", "flatten"),
+    objective=f"{_HERE}.objective:build_objective",
+    transformer=f"{_HERE}.estimators:EEGPTARTransformer",
+    classifier=f"{_HERE}.estimators:EEGPTARClassifier",
+    regressor=f"{_HERE}.estimators:EEGPTARRegressor",
+    golden=f"{_HERE}.golden:reproduce",
+    citation=(
+        "Yue, Xue, Gao, Tang, Guo, Jiang, Liu: EEGPT: Unleashing the Potential of EEG Generalist "
+        "Foundation Model by Autoregressive Pre-training, arXiv 2410.19779 (v2: BrainGPT)"
+    ),
+    licence="no published code; this implementation BSD-3-Clause",
+    url="https://arxiv.org/abs/2410.19779",
+    notes=(
+        "No weights are published: pretrain your own with the objective of this plugin, or pass "
+        "checkpoint=None for random weights.",
+        "Not the EEGPT of Wang et al. (NeurIPS 2024), which is the model 'eegpt'.",
+        "The 138 names, the amplitude scale and the position encoding are decided by us; see the "
+        "model card.",
+        "Windows beyond 4 s are cut into whole 4-s segments; model_params={'long': 'stream'} "
+        "reads them as one sequence.",
+    ),
+)

@@ -1,0 +1,175 @@
+"""Next-signal prediction: the objective of autoregressive pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eegfound.base import SpecError
+from eegfound.models.network import SignalBatch
+from eegfound.nn import Objective
+from eegfound_eegpt.ar.network import EEGPTAR
+
+LOSSES = ("l2", "l1", "cosine")
+
+
+@dataclass(frozen=True)
+class NextSignalLosses:
+    """Losses of one batch.
+
+    Attributes
+    ----------
+    total : Tensor, shape ()
+        What is minimized: the mean over electrodes and tokens.
+    new_samples : Tensor, shape ()
+        Mean squared error of the last ``hop`` samples of each token, the only
+        ones that no earlier token has shown.
+    squared : Tensor, shape ()
+        Mean squared error of whole tokens, whatever is minimized.
+    shift_and_hold, shift_and_hold_new_samples : Tensor, shape ()
+        The same two errors of a predictor that learns nothing: the previous
+        token moved on by ``hop`` samples, its last value held (zero for the
+        first token).
+    per_electrode : Tensor, shape (n, n_channels)
+        The minimized loss of each electrode's sequence.
+    """
+
+    total: Tensor
+    new_samples: Tensor
+    squared: Tensor
+    shift_and_hold: Tensor
+    shift_and_hold_new_samples: Tensor
+    per_electrode: Tensor
+
+
+def shift_and_hold(tokens: Tensor, hop: int) -> Tensor:
+    """Predict each token by moving the previous one on.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (..., n_tokens, 256)
+        Raw tokens.
+    hop : int
+        Samples between tokens; as many samples repeat the last known value.
+
+    Returns
+    -------
+    Tensor, shape (..., n_tokens, 256)
+        Predictions; zero for the first token.
+    """
+    before = tokens[..., :-1, :]
+    held = before[..., -1:].expand(*before.shape[:-1], hop)
+    moved = torch.cat([before[..., hop:], held], dim=-1)
+    return torch.cat([torch.zeros_like(tokens[..., :1, :]), moved], dim=-2)
+
+
+class NextSignalObjective(Objective):
+    """Predict each token of an electrode from its past.
+
+    The first token is predicted from the electrode alone, the prediction after
+    the last token is unused. Targets are the raw samples. Nothing is drawn.
+
+    Parameters
+    ----------
+    network : EEGPTAR
+        With ``next_signal=True``.
+    loss : {"l2", "l1", "cosine"}
+        Squared error (the paper's choice), absolute error, or one minus the
+        cosine of prediction and token.
+    """
+
+    def __init__(self, network: EEGPTAR, *, loss: str = "l2") -> None:
+        super().__init__()
+        if loss not in LOSSES:
+            raise SpecError(f"loss={loss!r} is not one of {LOSSES}.")
+        self.network, self.loss = network, loss
+
+    @property
+    def encoder(self) -> EEGPTAR:
+        """The network itself; its ``ete.head`` is not used afterwards."""
+        return self.network
+
+    def predict(self, signal: Tensor, rows: Tensor) -> Tensor:
+        """Predict the token after each position.
+
+        Parameters
+        ----------
+        signal : Tensor, shape (..., n_times)
+            In units of 0.1 mV at 256 Hz.
+        rows : Tensor of int64
+            As in :meth:`EEGPTAR.embed`.
+
+        Returns
+        -------
+        Tensor, shape (..., 1 + n_tokens, 256)
+            After the electrode token, and after each signal token.
+        """
+        return self.network.ete.head(self.network.encode(signal, rows))
+
+    def _distance(self, predicted: Tensor, tokens: Tensor) -> Tensor:
+        if self.loss == "cosine":
+            return 1 - F.cosine_similarity(predicted, tokens, dim=-1)
+        difference = predicted - tokens
+        return (difference.abs() if self.loss == "l1" else difference.square()).mean(dim=-1)
+
+    def forward(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> NextSignalLosses:
+        """Compute the losses of a batch.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            ``(n, n_channels, n_times)`` in units of 0.1 mV at 256 Hz. Windows
+            beyond 4 s are cut as the encoder cuts them.
+        generator : torch.Generator | None
+            Not used: the objective draws nothing.
+
+        Returns
+        -------
+        NextSignalLosses
+            Whose ``total`` is to be minimized.
+        """
+        signal = self.network.segments(batch.signal)
+        tokens = self.network.tokens(signal)
+        predicted = self.predict(signal, batch.rows[:, None])[..., :-1, :]
+        each = self._distance(predicted, tokens)
+        with torch.no_grad():
+            error = (predicted - tokens).square()
+            plain = (shift_and_hold(tokens, self.network.hop) - tokens).square()
+        new = slice(-self.network.hop, None)
+        return NextSignalLosses(
+            total=each.mean(),
+            new_samples=error[..., new].mean(),
+            squared=error.mean(),
+            shift_and_hold=plain.mean(),
+            shift_and_hold_new_samples=plain[..., new].mean(),
+            per_electrode=each.detach().mean(dim=(-2, -1)),
+        )
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the network's tables that are not decayed."""
+        return {f"network.{name}" for name in self.network.no_weight_decay()}
+
+
+def build_objective(*, loss: str = "l2", **config: Any) -> NextSignalObjective:
+    """Build the pretraining objective for an encoder of a given size.
+
+    Parameters
+    ----------
+    loss : {"l2", "l1", "cosine"}
+        See :class:`NextSignalObjective`.
+    **config : Any
+        See :class:`eegfound_eegpt.ar.network.EEGPTAR`; ``hop=256`` makes the
+        task harder, since tokens then share no samples.
+
+    Returns
+    -------
+    NextSignalObjective
+        Its ``encoder`` is the network.
+    """
+    return NextSignalObjective(EEGPTAR(**{**config, "next_signal": True}), loss=loss)

@@ -1,0 +1,1 @@
+"""EEGPT of 2024 (Wang et al.): dual self-supervision with summary tokens."""

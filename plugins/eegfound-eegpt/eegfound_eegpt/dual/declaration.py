@@ -1,0 +1,70 @@
+"""What EEGPT (2024) declares to the suite (imports neither torch nor a network)."""
+
+from __future__ import annotations
+
+from eegfound.models import Checkpoint, FoundationModel, InputSpec
+from eegfound.nn.slices.tables import EEGPT_SIZES, PATCH, VOCABULARY
+
+#: The sets of the paper's pretraining corpus.
+PRETRAINING = ("PhysioNet MI (EEGMMIDB)", "HGD", "TSU SSVEP benchmark", "SEED", "M3CV")
+
+#: Read-outs of the suite, and the model's own networks with a class token.
+POOLINGS = (
+    "mean", "max", "mean_std", "cls", "flatten", "predictor_mean", "predictor_cls",
+    "reconstructor_mean", "reconstructor_cls",
+)  # fmt: skip
+
+MODEL = FoundationModel(
+    name="eegpt",
+    summary="EEGPT of 2024: summary tokens per time slice, dual self-supervision",
+    input=InputSpec(
+        sfreq=256.0,
+        patch_samples=PATCH,
+        unit="mV",
+        vocabulary=VOCABULARY,
+        reference="average",
+        resampling="nearest",
+        window_seconds=(4.0, 4.0),
+        default_channel="CZ",
+    ),
+    network="eegfound_eegpt.dual.network:build_encoder",
+    sizes=EEGPT_SIZES,
+    default_size="large",
+    aliases=("eegpt-dual", "eegpt-2024"),
+    poolings=POOLINGS,
+    # Four windows at a time are hardly faster than two in the published size.
+    micro_batch=2,
+    checkpoints=(
+        Checkpoint(
+            name="eegpt-large",
+            size="large",
+            filename="eegpt_mcae_58chs_4s_large4E.ckpt",
+            licence="not stated (the repository's code is Apache-2.0)",
+            converter="eegfound_eegpt.dual.checkpoint:convert_checkpoint",
+            optional_keys=("*.cls_token", "fc_norm.*"),
+            how_to_get=(
+                "The authors share it on figshare, https://figshare.com/s/e37df4f8a907a866df4b, "
+                "folder Files/EEGPT/checkpoint; download it there by hand."
+            ),
+            pretraining_datasets=PRETRAINING,
+        ),
+    ),
+    objective="eegfound_eegpt.dual.objective:build_objective",
+    transformer="eegfound_eegpt.dual.estimators:EEGPTTransformer",
+    classifier="eegfound_eegpt.dual.estimators:EEGPTClassifier",
+    regressor="eegfound_eegpt.dual.estimators:EEGPTRegressor",
+    golden="eegfound_eegpt.dual.golden:reproduce",
+    citation=(
+        "Wang, Liu, He, Xu, Ma, Li: EEGPT: Pretrained Transformer for Universal and Reliable "
+        "Representation of EEG Signals, NeurIPS 2024, vol. 37, pp. 39249-39280"
+    ),
+    licence="Apache-2.0 (reference code); this implementation BSD-3-Clause",
+    url="https://github.com/BINE022/EEGPT",
+    notes=(
+        "Not the autoregressive EEGPT of arXiv 2410.19779: that one is 'eegpt-ar'.",
+        "Only the size 'large' was published.",
+        "AF7, AF8, PO5 and PO6 were in no pretraining recording.",
+        "Other rates are brought to 256 Hz by nearest samples, as in the authors' scripts: filter "
+        "before, or resample with Resample(method='polyphase') first.",
+    ),
+)

@@ -1,0 +1,23 @@
+"""NeuroLM's named estimators."""
+
+from __future__ import annotations
+
+from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+
+
+class NeuroLMTransformer(FoundationTransformer):
+    """NeuroLM as a frozen encoder; parameters as in its base class."""
+
+    default_model = "neurolm"
+
+
+class NeuroLMClassifier(FoundationClassifier):
+    """NeuroLM with a trainable head; parameters as in its base class."""
+
+    default_model = "neurolm"
+
+
+class NeuroLMRegressor(FoundationRegressor):
+    """NeuroLM with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "neurolm"
