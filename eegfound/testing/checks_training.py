@@ -100,7 +100,9 @@ def _the_objective_learns(subject: Subject) -> None:
         assert isinstance(objective, Objective), f"{type(objective)} is no eegfound.nn.Objective"
         objective.prepare(batch)
         objective.start_epoch(0, 1)
-        optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], 1e-3)
+        trained = [p for p in objective.parameters() if p.requires_grad]
+        rate = 1e-3 if sum(p.numel() for p in trained) < 2e7 else 5e-5  # large ones need care
+        optimizer = torch.optim.Adam(trained, rate)
 
         def step() -> float:
             torch.manual_seed(0)  # the same dropout each time

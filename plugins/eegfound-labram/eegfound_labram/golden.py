@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
+from eegfound.nn.codebook import code_margin, cosine_kmeans, unit
 from eegfound.testing.golden import GoldenCase, fill_network, seeded, statistics
 from eegfound_labram.golden_config import (
     encoder_options,
@@ -24,7 +25,7 @@ from eegfound_labram.golden_config import (
 )
 from eegfound_labram.network import LaBraM
 from eegfound_labram.objective import MaskedEEGModel, mask_from_noise
-from eegfound_labram.quantizer import CodebookQuantizer, code_margin, cosine_kmeans, unit
+from eegfound_labram.quantizer import CodebookQuantizer
 from eegfound_labram.schedule import cosine_schedule, parameter_settings
 from eegfound_labram.tokenizer import VQNSP, spectral_targets
 from eegfound_labram.vocabulary import VOCABULARY

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective, hide_largest
+from eegfound.nn.codebook import unit
 from eegfound_labram.network import LaBraM, initialize
-from eegfound_labram.quantizer import unit
 from eegfound_labram.tokenizer import VQNSP
 
 _STD = 0.02

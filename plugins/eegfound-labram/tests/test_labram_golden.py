@@ -12,6 +12,7 @@ import pytest
 import torch
 from eegfound_labram import network, objective, quantizer, tokenizer
 
+from eegfound.nn import codebook
 from eegfound.testing import golden
 from eegfound.testing.golden_case import golden_files, read_manifests, read_values
 
@@ -127,7 +128,7 @@ def _other_decay(monkeypatch):
 
 def _no_commitment_mean(monkeypatch):
     mean = torch.nn.functional.mse_loss
-    monkeypatch.setattr(quantizer.F, "mse_loss", lambda a, b: mean(a, b) * a.shape[-1])
+    monkeypatch.setattr(codebook.F, "mse_loss", lambda a, b: mean(a, b) * a.shape[-1])
 
 
 def _phase_in_turns(monkeypatch):

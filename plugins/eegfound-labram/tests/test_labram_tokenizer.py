@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from eegfound_labram.quantizer import CodebookQuantizer, code_margin, cosine_kmeans, nearest, unit
+from eegfound_labram.quantizer import CodebookQuantizer
 from eegfound_labram.tokenizer import VQNSP, build_tokenizer, convert_tokenizer, spectral_targets
 
 from eegfound.base import SpecError
 from eegfound.models.files import read_tensors
 from eegfound.models.loading import load_state
 from eegfound.models.network import SignalBatch
+from eegfound.nn.codebook import code_margin, cosine_kmeans, nearest, unit
 
 TINY = {
     "out_chans": 4, "depth": 2, "num_heads": 5, "decoder_depth": 1, "decoder_heads": 5,
