@@ -3,8 +3,7 @@
 Bundled recordings (EEGMAT: rest against mental arithmetic), five folds that
 keep subjects whole. Published weights cannot be shipped with the suite; where
 they are not found, an encoder runs with random weights in its smallest size,
-and the table says so. ``make demo`` runs the quick models, ``make demo-all``
-all native ones.
+and the table says so. Run it with ``make demo``; ``--models`` chooses.
 """
 
 from __future__ import annotations
