@@ -14,8 +14,9 @@ The module of ``reproduce`` may also define
     values that are inputs, or a function ``(case_name, shapes) -> names``;
 ``TOLERANCES``
     such patterns and the :class:`Tolerance` (or largest difference) each one
-    gets, the first that matches counts. Everything else gets 1e-5; whole
-    numbers, truth values and text must be equal.
+    gets, the first that matches counts, or a function ``(case) -> patterns``.
+    Everything else gets 1e-5; whole numbers, truth values and text must be
+    equal.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class GoldenResult:
 class _Plugin:
     reproduce: Callable[[GoldenCase], Mapping[str, Any]]
     inputs: Any = ()
-    tolerances: Mapping[str, Any] = field(default_factory=dict)
+    tolerances: Any = field(default_factory=dict)
 
     def input_names(self, case: str, values: Mapping[str, Any]) -> set[str]:
         names = self.inputs
@@ -101,9 +102,10 @@ class _Plugin:
             names = names(case, {name: np.shape(value) for name, value in values.items()})
         return {value for value in values if any(_fits(p, case, value) for p in names)}
 
-    def tolerance(self, case: str, name: str) -> Tolerance:
-        for pattern, bound in self.tolerances.items():
-            if _fits(pattern, case, name):
+    def tolerance(self, case: GoldenCase, name: str) -> Tolerance:
+        bounds = self.tolerances(case) if callable(self.tolerances) else self.tolerances
+        for pattern, bound in bounds.items():
+            if _fits(pattern, case.name, name):
                 return bound if isinstance(bound, Tolerance) else Tolerance(float(bound))
         return Tolerance()
 
@@ -211,7 +213,7 @@ def _run(plugin: _Plugin, file: Path, manifests: Mapping[str, Any]) -> GoldenRes
             return result(error="the file stores no outputs to compare with")
         ours = plugin.reproduce(case)
         arrays = tuple(
-            compare(name, value, ours[name], plugin.tolerance(file.stem, name))
+            compare(name, value, ours[name], plugin.tolerance(case, name))
             if name in ours
             else ArrayResult(name, False, None, "", "not reproduced by the plugin")
             for name, value in stored.items()

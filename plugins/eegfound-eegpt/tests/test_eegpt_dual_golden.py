@@ -11,6 +11,7 @@ import eegfound_eegpt.dual.golden as dual
 import numpy as np
 import pytest
 import torch
+from eegfound_eegpt.dual import golden_heads
 
 from eegfound.nn import slices
 from eegfound.testing import golden
@@ -153,3 +154,19 @@ def test_other_salts_names_and_lengths_give_other_numbers():
 def test_what_eegpt_does_not_have_is_named(meta, told):
     with pytest.raises(ValueError, match=told):
         dual.reproduce(_described(**meta))
+
+
+@pytest.mark.parametrize(("n_outputs", "name"), [(1, "tuab"), (6, "tuev")])
+def test_an_unnamed_adapter_is_known_by_its_classes(n_outputs, name):
+    case = GoldenCase("anything", {"num_classes": n_outputs})
+    assert golden_heads._of(case, golden_heads.ADAPTERS) == name
+    with pytest.raises(ValueError, match="none of"):
+        golden_heads._of(GoldenCase("anything", {"num_classes": 3}), golden_heads.ADAPTERS)
+
+
+def test_probes_have_the_classes_that_are_asked_for(monkeypatch):
+    tiny = slices.SliceEncoder(**slices.EEGPT_SIZES["tiny2"])
+    monkeypatch.setattr(golden_heads, "_large", lambda stride=None: tiny)
+    meta = {"head": "linear_probe_EEGPT_BCIC2B", "input_shape": [1, 5, 192]}
+    case = GoldenCase("anything", meta, shapes={"logits": (1, 3)})
+    assert golden_heads.probe(case)["logits"].shape == (1, 3)

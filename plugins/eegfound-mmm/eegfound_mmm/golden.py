@@ -42,7 +42,13 @@ TOLERANCES = {
 }
 _GIVEN = (
     "channels", "*_channels", "labels", "mask", "ratio", "index_train", "index_valid",
-    "official*:supernodes", "c[0-9]*_fs", "c[0-9]*_win", "c[0-9]*_shape",
+    "c[0-9]*_fs", "c[0-9]*_win", "c[0-9]*_shape",
+)  # fmt: skip
+#: Outputs with one entry per window, for a case that stores no input.
+_BY_WINDOW = (
+    "tokens_out", "feature", "probs", "tokens_in", "block0_out", "region_mean", "fc1_out",
+    "fc2_out", "bn1_out", "bn2_out", "probs_eval", "probs_train", "latent", "reconstruction",
+    "channel_mask",
 )  # fmt: skip
 
 
@@ -50,7 +56,9 @@ def INPUTS(name: str, shapes: Mapping[str, Any]) -> tuple[str, ...]:
     """Say which stored values are inputs; of the topology none is."""
     if "rank_coord" in shapes or "coord_mm" in shapes:
         return ()
-    return _GIVEN if "mask" in shapes else (*_GIVEN, "channel_mask")
+    published = ("supernodes",) * any(name.endswith("_head_zero_supernodes") for name in shapes)
+    masks = () if "mask" in shapes else ("channel_mask",)
+    return (*_GIVEN, *published, *masks)
 
 
 def reproduce(case: GoldenCase) -> Output:
@@ -165,12 +173,21 @@ def _input(case: GoldenCase, prefix: str = "") -> tuple[Tensor, Tensor]:
     """Return features and electrodes of a case."""
     names = case.inputs.get(f"{prefix}channels", case.meta.get("channels", VOCABULARY))
     rows = rows_of(names)
-    counts = [shape[0] for name, shape in case.shapes.items() if name.startswith(prefix) and shape]
-    shape = case.shapes.get(f"{prefix}input") or (counts[0], len(rows), 5)
+    shape = case.shapes.get(f"{prefix}input") or (_n_windows(case, prefix), len(rows), 5)
     if shape[1] != len(rows):
         raise SpecError(f"{case.name}: {len(rows)} channels are named for {shape[1]} of them.")
     x = case.input(shape, float(case.meta.get("input_scale", 1.0)))
     return torch.from_numpy(x), rows
+
+
+def _n_windows(case: GoldenCase, prefix: str) -> int:
+    """Return the number of windows of a case that stores no input."""
+    known = {name: np.shape(value) for name, value in case.inputs.items()} | dict(case.shapes)
+    names = ("labels", "mask", *(f"{prefix}{name}" for name in _BY_WINDOW))
+    found = [known[name][0] for name in names if name in known]
+    if not found:
+        raise SpecError(f"{case.name} stores nothing that tells its number of windows.")
+    return int(found[0])
 
 
 def _hidden(case: GoldenCase, rows: Tensor) -> Tensor | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from eegfound.base import SpecError
+from eegfound.montage import parse_name
 from eegfound.testing.golden import GoldenCase, fill_network
 from eegfound_mmm.heads import TwoLayerHead, make_reference, make_reference_sigmoid
 from eegfound_mmm.network import MMM
@@ -66,14 +67,14 @@ def _golden_name(name: str) -> str:
 
 
 def rows_of(names: Iterable[str]) -> Tensor:
-    """Return the rows of electrodes in the topology, ``(n_channels,)``.
+    """Return the rows of electrodes in the topology, ``(n_channels,)``; T3 is T7.
 
     Raises
     ------
     SpecError
         If one is unknown.
     """
-    names = [str(name).upper() for name in names]
+    names = [(parse_name(name).name or str(name)).upper() for name in names]
     unknown = [name for name in names if name not in VOCABULARY]
     if unknown:
         raise SpecError(f"MMM has no electrode {unknown}.")

@@ -278,3 +278,23 @@ def test_a_golden_that_makes_no_sense_says_so(tmp_path, change, message):
     np.savez(tmp_path / "odd.npz", **(read_values(FOLDER / "ch14_epoc_d16.npz") | change))
     (result,) = golden.run_folder("mmm", tmp_path)
     assert message in result.error
+
+
+@pytest.mark.parametrize("first", ["pos_embed", "attn_mask"])
+def test_without_an_input_the_outputs_tell_the_number_of_windows(first):
+    shapes = {first: (20, 16), "channel_mask": (4, 2), "tokens_out": (4, 20, 16)}
+    case = golden.GoldenCase(
+        "x", {"encoder_dim": 16}, inputs={"channels": np.array(["CZ", "OZ"])}, shapes=shapes
+    )
+    assert mmm.reproduce(case)["tokens_out"].shape == (4, 20, 16)
+
+
+def test_old_names_are_understood():
+    old = golden_networks.rows_of(["T3", "t5", "Fp1"])
+    assert old.tolist() == golden_networks.rows_of(["T7", "P7", "FP1"]).tolist()
+
+
+def test_region_tokens_are_an_input_of_the_published_weights_whatever_the_file_is_called():
+    shapes = {"full62_head_zero_supernodes": (2, 18, 64), "supernodes": (1, 17, 5)}
+    assert "supernodes" in mmm.INPUTS("anything", shapes)
+    assert "supernodes" not in mmm.INPUTS("official", {"tokens_out": (2, 80, 16)})

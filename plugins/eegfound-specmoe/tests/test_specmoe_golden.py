@@ -154,3 +154,13 @@ def test_what_is_no_case_of_this_model_is_said(tmp_path, changes):
     np.savez(tmp_path / "other.npz", meta=json.dumps(meta), **values)
     (result,) = golden.run_folder("specmoe", tmp_path)
     assert "is of kind 'speech'" in result.error or "made for 200 Hz" in result.error
+
+
+def test_a_mask_option_that_is_not_known_is_not_ignored():
+    options = {"C": 1, "T": 800, "seed": 1, "index": 0}
+    meta = {"kind": "mask", "n": 1, "scale": 1.0, "case0": json.dumps(options | {"depth": 1})}
+    case = golden.GoldenCase("anything", meta, shapes={"mask0": (201, 5)})
+    with pytest.raises(ValueError, match="depth"):
+        specmoe.reproduce(case)
+    meta["case0"] = json.dumps(options | {"mask_ratio": 0.3})
+    assert specmoe.reproduce(case)["mask0"].shape == (201, 5)

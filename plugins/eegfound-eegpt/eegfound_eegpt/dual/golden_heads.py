@@ -26,7 +26,10 @@ def _of(case: GoldenCase, known: dict[str, Any]) -> str:
     """Return the data set that a case is about."""
     text = f"{case.meta.get('head', '')} {case.name}".lower()
     found = [name for name in known if name in text]
-    if not found:
+    if not found:  # neither description nor file name says it: the classes may
+        n_outputs = case.meta.get("num_classes")
+        found = [name for name, recipe in known.items() if recipe.n_outputs == n_outputs]
+    if len(found) != 1:
         raise SpecError(f"{case.name} is about none of {sorted(known)}.")
     return found[0]
 
@@ -61,7 +64,8 @@ def probe(case: GoldenCase) -> Output:
     """Compute a linear probe or the sleep head."""
     name = _of(case, PROBES)
     _, n_channels, n_times = case.meta["input_shape"]
-    recipe = replace(PROBES[name], n_channels=n_channels, n_times=n_times)
+    n_outputs = int(case.meta.get("num_classes", case.shapes["logits"][-1]))
+    recipe = replace(PROBES[name], n_channels=n_channels, n_times=n_times, n_outputs=n_outputs)
     kind = SleepProbe if name == "sleepedf" else LinearProbe
     module = kind(_large(recipe.stride), recipe).eval()
     _checked(case, f"head_{name}", module, without="target_encoder.")
