@@ -47,6 +47,13 @@ def epochs_to_array(epochs: Any) -> tuple[np.ndarray, ChannelInfo]:
         info = parts[0][1]
         if any(other.ch_names != info.ch_names or other.sfreq != info.sfreq for _, other in parts):
             raise SpecError("The Epochs in the list differ in channels or rate.")
+        if len({frozenset(other.bads) for _, other in parts}) > 1:
+            # Each part knows its own bad channels: not recorded there.
+            for i, (data, other) in enumerate(parts):
+                bad = [other.ch_names.index(name) for name in other.bads]
+                parts[i] = (data.copy(), info)
+                parts[i][0][:, bad] = np.nan
+            info = info.replace(bads=())
         return np.concatenate([data for data, _ in parts]), info
     return epochs.get_data(copy=False), as_channel_info(epochs.info)
 

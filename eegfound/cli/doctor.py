@@ -37,11 +37,12 @@ def doctor(
         describe_preparation(name, raw.info, n_times)
         for name in ([model] if model else list_models())
     ]
+    duration = raw.n_times / sfreq
     facts: dict[str, Any] = {
         "file": str(file),
         "n_channels": len(raw.ch_names),
         "sfreq": sfreq,
-        "seconds": raw.n_times / sfreq,
+        "seconds": duration,
         "median_absolute_amplitude_volts": amplitude,
         "unit_ok": unit == "V",
         "names": report.to_dict(),
@@ -49,7 +50,12 @@ def doctor(
     if as_json:
         print_json(
             facts
-            | {"models": [{**p.to_dict(), "code": p.code(str(file), window=window)} for p in plans]}
+            | {
+                "models": [
+                    {**p.to_dict(), "code": p.code(str(file), window=window, duration=duration)}
+                    for p in plans
+                ]
+            }
         )
         return
     say(f"{file}: {facts['n_channels']} channels, {sfreq:g} Hz, {facts['seconds']:.1f} s")
@@ -65,6 +71,6 @@ def doctor(
         console.rule(plan.model, align="left")
         say(str(plan))
         if plan.ok:
-            print(f"\n{plan.code(str(file), window=window)}")
+            print(f"\n{plan.code(str(file), window=window, duration=duration)}")
     if not plans:
         say("No model is installed: pip install eegfound-NAME, one plugin per model.")

@@ -34,6 +34,10 @@ def new_plugin(
             f"name={name!r}: use lower-case letters, digits and single hyphens, starting with a "
             "letter, such as 'mymodel'."
         )
+    from eegfound.models import list_models
+
+    if name in list_models():
+        raise SpecError(f"name={name!r} is an installed model: choose another name.")
     target = folder or Path(f"eegfound-{name}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SpecError(f"{target} is there already and not empty: choose another --folder.")

@@ -94,7 +94,7 @@ def target_electrodes(model: FoundationModel, adapter_channels: Any = None) -> E
     """
     from eegfound.montage import electrode_positions, get_layout
 
-    wanted = adapter_channels
+    wanted = adapter_channels.tolist() if hasattr(adapter_channels, "tolist") else adapter_channels
     if not (
         wanted is None
         or wanted == "all"

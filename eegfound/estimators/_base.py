@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from eegfound.base import (
     ModelNotFoundError,
+    SignalWarning,
     SpecError,
     as_3d,
     as_channel_info,
@@ -103,6 +105,16 @@ class FoundationEstimator(BaseEstimator):
         wanted = info if reset else self.plan_.info
         if wanted is None:
             return X, found
+        # What these Epochs call bad was not recorded in them, whatever fit saw.
+        bad = sorted(set(found.bads) & set(wanted.ch_names) - set(wanted.bads))
+        if bad:
+            warnings.warn(
+                f"The Epochs mark {bad} as bad: treated as not recorded.",
+                SignalWarning,
+                stacklevel=4,
+            )
+            X = X.copy()
+            X[:, [found.ch_names.index(name) for name in bad]] = np.nan
         if abs(wanted.sfreq - found.sfreq) > 1e-6 * wanted.sfreq:
             raise SpecError(
                 f"The Epochs have sfreq={found.sfreq:g} Hz but "

@@ -111,18 +111,18 @@ class AdaptedNetwork(EncoderNetwork):
         Tensor, shape (n_epochs, n_target, n_times)
             Perhaps shorter.
         """
+        spec, length = self.input_plan.spec, signal.shape[-1] - self.adapter.shortens_by
+        if length < spec.shortest:
+            raise SpecError(
+                f"After the adapter's filter, {max(0, length)} samples are left, but the model "
+                f"needs {spec.shortest}: use a shorter temporal_kernel or temporal_padding='same' "
+                "in adapter_options, or longer windows."
+            )
         filled = torch.where(torch.isnan(signal), 0.0, signal)
         if self.training or filled.device.type != "cpu":
             adapted = self.adapter(filled)
         else:  # one by one: an epoch's numbers do not depend on its place in a batch
             adapted = torch.cat([self.adapter(epoch[None]) for epoch in filled])
-        spec, length = self.input_plan.spec, adapted.shape[-1]
-        if length < spec.shortest:
-            raise SpecError(
-                f"After the adapter's filter, {length} samples are left, but the model needs "
-                f"{spec.shortest}: use a shorter temporal_kernel or temporal_padding='same' in "
-                "adapter_options, or longer windows."
-            )
         whole = (spec.n_patches(length) - 1) * spec.stride + spec.patch_samples
         return adapted[..., : max(whole, spec.shortest)]
 

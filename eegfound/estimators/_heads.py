@@ -31,13 +31,18 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    def set_from(self, features: Tensor, weight: Tensor) -> None:
-        """Take mean and spread of weighted features, ``(n_epochs, n_features)``."""
+    def set_from(self, features: Tensor, weight: Tensor, *, floor: float = 0.0) -> None:
+        """Take mean and spread of weighted features, ``(n_epochs, n_features)``.
+
+        The spread counts as at least ``floor`` times the feature's root mean
+        square.
+        """
         share = (weight / weight.sum()).to(features.dtype)[:, None]
         mean = (share * features).sum(dim=0)
         spread = (share * (features - mean) ** 2).sum(dim=0).sqrt()
         # A feature that does not vary says nothing; dividing by its rounding
         # noise would make it shout.
+        spread = torch.maximum(spread, floor * (share * features**2).sum(dim=0).sqrt())
         flat = spread <= 1e-6 * (mean.abs() + 1e-6)
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(flat, torch.ones_like(spread), spread))

@@ -249,6 +249,10 @@ def plan_input(
         )
     eeg = info.eeg_picks()
     names = [info.ch_names[i] for i in eeg]
+    if not names:
+        raise SpecError(
+            "info has no EEG channel that is not marked as bad: check its types and bads."
+        )
     aliased: tuple[tuple[str, str], ...] = ()
     if spec.vocabulary is None:
         from eegfound.montage import parse_names

@@ -93,6 +93,10 @@ class Strategy:
     lr: float
     weight_decay: float
     head: str = "linear"
+    #: Least spread of a standardized feature, as a share of its size. Where an
+    #: encoder moves, a feature that hardly varies between epochs must not be
+    #: magnified: one step of training would be thousands of spreads.
+    scale_floor: float = 0.0
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -183,7 +187,9 @@ class Strategy:
             data, features = WeightedData(data.X[index], data.y[index], weight), features[index]
         kind = head.standardize.mean
         head.standardize.set_from(
-            torch.from_numpy(features).to(kind), torch.from_numpy(data.weight).to(kind.device)
+            torch.from_numpy(features).to(kind),
+            torch.from_numpy(data.weight).to(kind.device),
+            floor=self.scale_floor,
         )
         net.partial_fit(data, y=None)
         # Validation data and the optimizer's memory have done their work; a
@@ -240,6 +246,7 @@ class FullTuning(Strategy):
     """Fit a copy of the encoder together with the head."""
 
     lr, weight_decay = 5e-4, 0.05
+    scale_floor = 0.3
     module: Any = TunedEncoder
 
     def train(self, data: TrainingSet) -> Net:

@@ -66,6 +66,11 @@ def resolve_bands(bands: str | Bands) -> dict[str, tuple[float, float]]:
                 f"bands={bands!r} is not one of {list(TABLES)} nor a dict of intervals."
             )
         return TABLES[bands]
+    if not isinstance(bands, Mapping):
+        raise SpecError(
+            f"bands={bands!r} is not one of {list(TABLES)} nor a dict of intervals, "
+            "{'alpha': (8, 13)}."
+        )
     table = {str(name): (float(low), float(high)) for name, (low, high) in dict(bands).items()}
     if not table:
         raise SpecError("bands is empty: name at least one interval, {'alpha': (8, 13)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -267,10 +268,13 @@ class PluginRegistry:
             return self._models[self._names[key]]
         close = get_close_matches(key, self._names, n=1)
         broken = [f"{r.name} ({r.reason})" for r in self._records.values() if r.status != "ok"]
+        # A plugin that did not load and tells of this model knows better.
+        named = any(re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", why) for why in broken)
+        hint = f" Try: pip install eegfound-{key}."
         raise ModelNotFoundError(
             f"No installed plugin offers the model {name!r}. Installed models: "
             f"{sorted(self._models) or 'none'}."
-            + (f" Did you mean {close[0]!r}?" if close else f" Try: pip install eegfound-{key}.")
+            + (f" Did you mean {close[0]!r}?" if close else "" if named else hint)
             + (f" Plugins that did not load: {'; '.join(broken)}." if broken else "")
         )
 

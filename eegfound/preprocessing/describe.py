@@ -55,6 +55,8 @@ class Preparation:
         What must be solved before the model can take the recording.
     notes : tuple of str
         What happens on the way, and what may cost quality.
+    takes_any_electrode : bool
+        Whether the model has no list of electrodes.
     """
 
     model: str
@@ -76,6 +78,7 @@ class Preparation:
     length: str
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    takes_any_electrode: bool = False
     _seconds: float = 0.0
 
     @property
@@ -95,7 +98,10 @@ class Preparation:
         lines += [f"  {text}" for text in self.notes]
         return "\n".join(lines)
 
-    def code(self, path: str = "recording.edf", *, window: float | None = None) -> str:
+    def code(
+        self, path: str = "recording.edf", *, window: float | None = None,
+        duration: float | None = None,
+    ) -> str:  # fmt: skip
         """Return Python code that takes a recording to embeddings.
 
         Parameters
@@ -105,6 +111,8 @@ class Preparation:
         window : float | None
             Length of the windows in seconds; None takes ``n_times``, or about
             four seconds where the model allows it.
+        duration : float | None
+            Length of the recording in seconds: windows are not longer.
 
         Returns
         -------
@@ -125,13 +133,23 @@ class Preparation:
         if self.line_freq is not None and self.line_freq < self.sfreq / 2:
             lines.append(f"raw.notch_filter({self.line_freq:g}, picks='eeg')  # use your own mains")
         seconds = self._seconds if window is None else window
+        if window is None and duration is not None and seconds > duration:
+            seconds = max(duration // 1, self.min_seconds)
         missing = "" if self.missing == "nan" else f", missing={self.missing!r}"
         lines += [
             f"windows = ef.Windower(window={seconds:g}).fit_transform(raw)  # volts",
-            f"front = ef.prepare_for({self.model!r}, raw.info{missing})",
-            f"encoder = ef.make_transformer({self.model!r})",
-            "embeddings = encoder.fit_transform(front.fit_transform(windows))",
         ]
+        if self.takes_any_electrode:  # nothing to map: names and rate go to the encoder
+            lines += [
+                f"encoder = ef.make_transformer({self.model!r}, info=raw.info)",
+                "embeddings = encoder.fit_transform(windows)",
+            ]
+        else:
+            lines += [
+                f"front = ef.prepare_for({self.model!r}, raw.info{missing})",
+                f"encoder = ef.make_transformer({self.model!r})",
+                "embeddings = encoder.fit_transform(front.fit_transform(windows))",
+            ]
         return "\n".join(lines) + "\n"
 
     def _filters(self) -> str:
@@ -232,6 +250,7 @@ def describe_preparation(
         length=length,
         problems=tuple(problems),
         notes=tuple(notes),
+        takes_any_electrode=spec.vocabulary is None,
         _seconds=_good_window(spec, facts.sfreq, n_times if length != "short" else None),
     )
 

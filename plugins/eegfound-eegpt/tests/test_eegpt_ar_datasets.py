@@ -31,7 +31,7 @@ def data_sets():
     sleep = rhythms(2, 640, 256, ["N3", "wake"], seed=0)
     motor = rhythms(3, 200, 128, ["left", "right"], seed=1)
     sets = {
-        "sleep": (*sleep, ["EEG Fpz", "Pz"]),
+        "sleep": (*sleep, ef.ChannelInfo(["EEG Fpz", "Pz"], 256)),
         "motor": (*motor, ef.ChannelInfo(["C3", "Cz", "C4"], 128)),
     }
     return sets, {task: np.arange(16) // 4 for task in sets}
@@ -76,7 +76,8 @@ def test_mistakes_in_data_sets_are_named():
         (sets, "leave them out", {"task": "sleep"}),
         (sets, "groups must be a mapping", {"groups": [0, 1]}),
         (sets, "of every task, or of none", {"groups": {"sleep": groups["sleep"]}}),
-        ({"sleep": (X, y, ["Fpz", "Q7"])}, "Q7", {}),
+        ({"sleep": (X, y, ["Fpz", "Pz"])}, "no sampling rate", {}),
+        ({"sleep": (X, y, ef.ChannelInfo(["Fpz", "Q7"], 256))}, "Q7", {}),
     ):
         with pytest.raises(SpecError, match=told):
             make().fit(wrong, **extra)

@@ -198,7 +198,7 @@ def recording(sample, tmp_path):
 
 
 def test_journey_9_doctor_prints_code_that_runs(recording):
-    done = run("doctor", recording)
+    done = run("doctor", recording, "--model", "labram")
     assert done.returncode == 0, done.stderr
     assert "labram" in done.stdout
     code = textwrap.dedent(done.stdout[done.stdout.index("import mne") :])

@@ -112,6 +112,19 @@ class DifferentialEntropyFrontEnd:
                 f"bands names {raw.shape[-1]} intervals, but MMM reads {N_BANDS} bands (delta, "
                 "theta, alpha, beta, gamma)."
             )
+        # The entropy of a flat channel is the floor of a logarithm: one of them
+        # would move the statistics, and so the features of all other epochs.
+        flat = signal.max(axis=-1) == signal.min(axis=-1)
+        recorded = ~np.isnan(signal[..., 0])
+        if flat.any() and (recorded & ~flat).any():
+            warnings.warn(
+                f"{int(flat.any(axis=1).sum())} epoch(s) have flat channels, which are left out of "
+                "the statistics: set channels that were not recorded to NaN.",
+                SignalWarning,
+                stacklevel=2,
+            )
+            raw = raw.copy()
+            raw[flat] = np.nan
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         self.pooled_ = BandStatistics.of(raw, weight)
         self.recordings_: dict[Any, BandStatistics] = {}

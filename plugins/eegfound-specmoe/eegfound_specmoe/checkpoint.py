@@ -143,8 +143,13 @@ def _n_experts(state: Mapping[str, Any]) -> int:
 def _expect(found: int, wanted: int) -> None:
     if found != wanted:
         raise CheckpointError(
-            f"it holds {found} experts, the network has {wanted}: pass size='moe' "
-            f"(with model_params={{'n_experts': {found}}} where they are not three)."
+            f"it holds {found} expert(s), the network has {wanted}: pass "
+            + (
+                "size='expert', or put several together with assemble_experts."
+                if found == 1
+                else f"size='moe' (with model_params={{'n_experts': {found}}} where they are not "
+                "three)."
+            )
         )
 
 

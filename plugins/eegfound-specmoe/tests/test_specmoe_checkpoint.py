@@ -128,7 +128,7 @@ def test_a_fused_network_of_the_reference_loads(assembled, tmp_path):
     loaded = load_encoder(MODEL, checkpoint=path, size="moe", pooling="fused")
     assert loaded.report.dropped == ("classifier.net.4.weight",)
     assert not loaded.report.optional
-    with pytest.raises(CheckpointError, match=r"holds 3 experts.*size='moe'"):
+    with pytest.raises(CheckpointError, match=r"holds 3 expert.*size='moe'"):
         load_encoder(MODEL, checkpoint=path)
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from eegfound.base import ChannelInfo, SpecError
+from eegfound.base import ChannelInfo, SpecError, as_channel_info
 from eegfound_eegpt.ar.estimators import EEGPTARTransformer
 from eegfound_eegpt.ar.task_labels import TaskLabels, as_task_column
 from eegfound_eegpt.ar.task_network import Block
@@ -145,7 +145,7 @@ def read_mapping(
         Says how arrays are read.
     X : mapping
         Task to ``(X, y)`` or ``(X, y, info)``; ``info`` may be a list of
-        channel names, at the estimator's rate (at 256 Hz where it has none).
+        channel names, at the rate of the estimator's own ``info``.
     groups, sample_weight : mapping | None
         Task to one entry per epoch.
 
@@ -188,9 +188,10 @@ def _info(estimator: Any, info: Any) -> Any:
     if info is None:
         return estimator.info
     if isinstance(info, list | tuple) and all(isinstance(name, str) for name in info):
-        from eegfound.base import as_channel_info
-
-        own = estimator.info
-        rate = estimator._model().input.sfreq if own is None else as_channel_info(own).sfreq
-        return ChannelInfo(tuple(info), rate)
+        if estimator.info is None:
+            raise SpecError(
+                "A task given with a list of names has no sampling rate: give it "
+                "ChannelInfo(ch_names, sfreq), or pass info= to the estimator."
+            )
+        return ChannelInfo(tuple(info), as_channel_info(estimator.info).sfreq)
     return info
