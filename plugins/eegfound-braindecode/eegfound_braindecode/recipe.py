@@ -128,7 +128,7 @@ class Recipe:
 
     def encode(self, module: nn.Module, x: Tensor, batch: SignalBatch) -> Tokens:
         """Return the tokens of the output."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement encode().")
 
     def states(self, module: nn.Module) -> dict[int | str, Place]:
         """Say where the states after 0 … n_layers layers (and others) pass by."""
@@ -139,7 +139,7 @@ class Recipe:
 
     def state(self, raw: Any, x: Tensor, batch: SignalBatch) -> Tokens:
         """Return the tokens of a state between layers."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement state().")
 
     def read(self, key: int | str, module: nn.Module, x: Tensor, batch: SignalBatch) -> Any:
         """Run the network up to a state."""
@@ -149,7 +149,7 @@ class Recipe:
 
     def width(self, model: nn.Module) -> int:
         """Return the length of an output token."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must implement width().")
 
     def n_layers(self, model: nn.Module) -> int:
         """Return the number of layers."""
