@@ -135,7 +135,10 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=list(MODELS))
+# The example plugin reads positions too, and runs the whole kit every day.
+@pytest.fixture(
+    params=[pytest.param(m, marks=[pytest.mark.slow] * (m == "placed")) for m in MODELS]
+)
 def model(request, monkeypatch):
     import sys
 

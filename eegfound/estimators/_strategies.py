@@ -280,6 +280,7 @@ class ReadoutTuning(FullTuning):
     """Fit the model's own read-out (:meth:`EncoderNetwork.readout_parameters`) and the head."""
 
     lr, weight_decay = 1e-3, 0.01
+    scale_floor = 0.0  # the encoder does not move
     module = ReadoutEncoder
 
     def train(self, data: TrainingSet) -> Net:

@@ -12,6 +12,11 @@ from eegfound.testing import check_model
 
 
 def test_fome_style_conforms():
+    assert len(check_model("fome-style", size="tiny", scikit_learn=False)) > 15
+
+
+@pytest.mark.slow
+def test_fome_style_passes_scikit_learns_checks_too():
     assert len(check_model("fome-style", size="tiny")) > 150
 
 

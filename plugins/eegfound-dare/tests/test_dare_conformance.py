@@ -9,6 +9,13 @@ from eegfound.testing import check_model
 
 
 def test_dare_conforms():
+    # The encoder of nano is that of EEGPT's tiny1, whose tests run
+    # scikit-learn's checks every day.
+    assert len(check_model("dare", scikit_learn=False)) > 15
+
+
+@pytest.mark.slow
+def test_dare_passes_scikit_learns_checks_too():
     assert len(check_model("dare")) > 150
 
 

@@ -16,6 +16,11 @@ OBJECTIVE = "the_objective_learns"
 
 
 def test_neurolm_conforms():
+    assert len(check_model("neurolm", size="tiny", scikit_learn=False)) > 15
+
+
+@pytest.mark.slow
+def test_neurolm_passes_scikit_learns_checks_too():
     assert len(check_model("neurolm", size="tiny")) > 150
 
 
