@@ -33,7 +33,7 @@ benchmarks: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 …"'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,docs,optuna]" $(PLUGINS:%=-e %)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,docs]" $(PLUGINS:%=-e %)
 	touch $@
 
 clean:
