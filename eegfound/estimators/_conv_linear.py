@@ -8,8 +8,9 @@ electrodes and rate a recording has, the encoder gets those it knows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,44 +23,15 @@ from eegfound.estimators._adapter import (
 )
 from eegfound.estimators._encode import Electrodes, pieces_of
 from eegfound.estimators._handle import EncoderHandle
-from eegfound.estimators._heads import Head
+from eegfound.estimators._heads import Head, head_reading
 from eegfound.estimators._inputs import InputPlan
 from eegfound.estimators._nets import Net, WeightedData
-from eegfound.estimators._pooling import concatenate, pool
-from eegfound.estimators._strategies import Strategy, TrainingSet
+from eegfound.estimators._pooling import by_moment, concatenate, pool
+from eegfound.estimators._strategies import StepTuning
 from eegfound.estimators._threads import n_workers, torch_threads
+from eegfound.estimators._training_set import TrainingSet
 from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 from eegfound.nn import SpatialAdapter
-
-
-def by_moment(tokens: Tokens) -> Tensor | None:
-    """Return what a network says about each moment.
-
-    Parameters
-    ----------
-    tokens : Tokens
-        Of a window.
-
-    Returns
-    -------
-    Tensor | None, shape (n_epochs, n_moments, n_features)
-        At each moment the mean over the channels' tokens or, where tokens
-        belong to no channel (summary tokens of a slice), all of them in a
-        row. None where no token has a time.
-    """
-    placed = torch.nonzero(tokens.times >= 0).squeeze(1)
-    if not len(placed):
-        return None
-    on_channels = placed[tokens.channels[placed] >= 0]
-    placed = on_channels if len(on_channels) else placed
-    times = tokens.times[placed]
-    moments, counts = torch.unique(times, return_counts=True)
-    values = tokens.values[:, placed[torch.argsort(times, stable=True)]]
-    if (counts == counts[0]).all():
-        values = values.unflatten(1, (len(moments), -1))
-        return values.mean(dim=2) if len(on_channels) else values.flatten(2)
-    groups = values.split(counts.tolist(), dim=1)
-    return torch.stack([group.mean(dim=1) for group in groups], dim=1)
 
 
 class AdaptedNetwork(EncoderNetwork):
@@ -219,10 +191,15 @@ class AdaptedEncoder(nn.Module):
         return self.head(self.network.features(inputs))
 
 
-class ConvLinearTuning(Strategy):
+class ConvLinearTuning(StepTuning):
     """Fit an adapter before the frozen encoder and two linear layers after it."""
 
-    lr, weight_decay, head = 1e-3, 0.01, "two_linear"
+    defaults: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "weight_decay": 0.01, "head": "two_linear"}
+
+    @property
+    def reading(self) -> str:
+        """The adapted network arranges its tokens itself."""
+        return "pooled"
 
     def check(self) -> None:
         """Refuse models whose features no gradient can pass."""
@@ -234,16 +211,27 @@ class ConvLinearTuning(Strategy):
                 "has a front end that no gradient passes: use tuning='head', 'readout' or 'full' "
                 f"after MontageMapper(info=info, target={model.name!r})."
             )
-        check_adapter_options(estimator.adapter_options)
-        target_electrodes(model, estimator.adapter_channels)
+        if self.options.head_start != "zero":
+            raise SpecError(
+                "head_start has no meaning with tuning='conv_linear': before training the adapter "
+                "mixes the electrodes at random. Use head_start='zero'."
+            )
+        if head_reading(self.options.head) in ("tokens", "channels"):
+            raise SpecError(
+                f"head={self.options.head!r} reads tokens or electrodes, but tuning='conv_linear' "
+                "reads a window moment by moment: use head='two_linear', 'conv_linear', 'linear' "
+                "or 'mlp'."
+            )
+        check_adapter_options(self.options.adapter_options)
+        target_electrodes(model, self.options.adapter_channels)
 
     def train(self, data: TrainingSet) -> Net:
         """Fit adapter and head."""
         estimator = self.estimator
         signal = np.nan_to_num(estimator.plan_.apply(data.X, data.presence), copy=False)
         fed = WeightedData(signal, data.y, data.weight)
-        head = self._head_options(0, data.n_outputs)
-        del head["n_features"]
+        head = self._head_options(np.empty((0, 0)), data.n_outputs)
+        del head["n_features"], head["n_slices"]
         net = self._net(
             AdaptedEncoder,
             fed,
@@ -251,10 +239,10 @@ class ConvLinearTuning(Strategy):
             module__network={
                 "handle": estimator.encoder_,
                 "plan": estimator.plan_,
-                "target": target_electrodes(estimator._model(), estimator.adapter_channels),
-                "options": check_adapter_options(estimator.adapter_options),
+                "target": target_electrodes(estimator._model(), self.options.adapter_channels),
+                "options": check_adapter_options(self.options.adapter_options),
                 "layer": estimator._layer(estimator.encoder_),
-                "pooled": estimator.pooling is not None,
+                "pooled": estimator._effective("pooling") is not None,
             },
             module__head=head,
             module__n_times=signal.shape[-1],
@@ -264,7 +252,7 @@ class ConvLinearTuning(Strategy):
         with torch_threads(n_workers(estimator.n_threads)):
             module = net.initialize().module_.eval()
             seen = signal if data.split is None else signal[data.split[0]]
-            module.network.settle(seen, estimator.train_batch_size)
+            module.network.settle(seen, self.options.train_batch_size)
             features = self._encode(
                 replace(data, presence=np.ones_like(data.presence)), module.network
             )

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import skorch
 import torch
-from torch import Tensor, nn
+from skorch.callbacks import Callback
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from eegfound.estimators._encode import Electrodes, forward_features, pieces_of
-from eegfound.estimators._handle import EncoderHandle
-from eegfound.estimators._heads import Head
-from eegfound.estimators._inputs import InputPlan
-from eegfound.models.network import EncoderNetwork
+from eegfound.estimators._augment import drop_channels, mix_pairs
 
 
 class WeightedData(Dataset):
@@ -79,112 +76,41 @@ class Batches:
             yield {name: torch.from_numpy(v) for name, v in X.items()}, torch.from_numpy(y)
 
 
-class TunedEncoder(nn.Module):
-    """An encoder and its head, trained together.
-
-    Epochs of one batch may come from different caps: the signal is NaN where
-    nothing was recorded, and each presence pattern is encoded on its own.
-
-    Parameters
-    ----------
-    handle : EncoderHandle
-        The pretrained encoder, of which a copy is trained.
-    head : dict
-        Arguments of :class:`Head`.
-    plan : InputPlan
-        Which electrodes the channels are.
-    layer : int | None
-        Layer to read.
-    chunked : bool
-        False when the signal is a front end's features.
-    """
-
-    def __init__(
-        self, handle: EncoderHandle, head: dict[str, Any], plan: InputPlan, layer: int | None,
-        chunked: bool = True,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.network: EncoderNetwork = handle.trainable_copy()
-        self.head = Head(**head)
-        self.plan, self.pooling, self.layer, self.chunked = plan, handle.pooling, layer, chunked
-
-    def features(self, signal: Tensor) -> Tensor:
-        """Return pooled features, ``(n_epochs, n_features)``."""
-        pieces = pieces_of(signal.shape[-1], self.plan) if self.chunked else [(0, 0, 0)]
-        present = ~torch.isnan(signal.flatten(2)[..., 0])
-        if present.all():
-            return self._encode(signal, present[0].cpu().numpy(), pieces)
-        patterns, which = torch.unique(present, dim=0, return_inverse=True)
-        parts, places = [], []
-        for k, pattern in enumerate(patterns):
-            members = torch.nonzero(which == k).squeeze(1)
-            parts.append(self._encode(signal[members][:, pattern], pattern.cpu().numpy(), pieces))
-            places.append(members)
-        return torch.cat(parts)[torch.argsort(torch.cat(places))]
-
-    def _encode(self, signal: Tensor, present: np.ndarray, pieces: Any) -> Tensor:
-        return forward_features(
-            self.network, signal, Electrodes.of(self.plan, present),
-            pieces=pieces, pooling=self.pooling, layer=self.layer,
-            n_slots=len(self.plan.picks),
-        )  # fmt: skip
-
-    def forward(self, inputs: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return scores of a signal, ``(n_epochs, n_outputs)``; the loss takes the weight."""
-        return self.head(self.features(inputs))
-
-
-class ReadoutEncoder(TunedEncoder):
-    """A frozen encoder whose own read-out is trained with the head.
-
-    Parameters as in :class:`TunedEncoder`. The encoder is always in evaluation
-    mode. A pickle holds the trained tensors and a reference to the rest.
-    """
-
-    def __init__(self, handle: EncoderHandle, *args: Any, **kwargs: Any) -> None:
-        super().__init__(handle, *args, **kwargs)
-        self.handle = handle
-        self._freeze()
-
-    def _freeze(self) -> None:
-        trained = self.network.readout_parameters()
-        for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(name in trained)
-        self.network.eval()
-
-    def train(self, mode: bool = True) -> ReadoutEncoder:
-        """Set the head's mode; the encoder stays in evaluation."""
-        super().train(mode)
-        self.network.eval()
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_modules": {"head": self.head}}
-        state["_trained"] = {k: p for k, p in self.network.named_parameters() if p.requires_grad}
-        return state
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "network" and "_trained" in self.__dict__:  # first use after unpickling
-            trained = self.__dict__.pop("_trained")
-            self.network = self.handle.trainable_copy()
-            for key, parameter in trained.items():
-                place, _, last = key.rpartition(".")
-                setattr(self.network.get_submodule(place), last, parameter)
-            self._freeze()
-        return super().__getattr__(name)
-
-
 class WeightedLoss:
     """Mixin of skorch nets whose loss is a weighted mean over epochs.
 
-    ``penalty`` adds ``penalty / 2 * sum(w ** 2)`` over the head's matrices,
-    for optimizers without weight decay. Frozen parameters are kept from the
-    optimizer.
+    A batch may go through the module in several passes whose gradients add up
+    to those of the whole batch. Frozen parameters are kept from the optimizer.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Of the skorch net.
+    penalty : float
+        Adds ``penalty / 2 * sum(w ** 2)`` over the module's matrices, for
+        optimizers without weight decay.
+    mixup : float
+        See :func:`eegfound.estimators._augment.mix_pairs`; 0 mixes nothing.
+    channel_dropout : float
+        See :func:`eegfound.estimators._augment.drop_channels`.
+    dropped_value : float
+        What a left-out channel holds.
     """
 
-    def __init__(self, *args: Any, penalty: float = 0.0, **kwargs: Any) -> None:
+    #: Windows per pass; None takes the whole batch.
+    windows_per_pass_: int | None = None
+    #: Numbers that are trained.
+    n_trained_: int = 0
+
+    def __init__(
+        self, *args: Any, penalty: float = 0.0, mixup: float = 0.0, channel_dropout: float = 0.0,
+        dropped_value: float = 0.0, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(*args, **kwargs)
         self.penalty = penalty
+        self.mixup = mixup
+        self.channel_dropout = channel_dropout
+        self.dropped_value = dropped_value
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, Any]]:
         """Yield name and parameter of what is trained."""
@@ -193,18 +119,90 @@ class WeightedLoss:
             if parameter.requires_grad:
                 yield name, parameter
 
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+        """Train the epochs that are left, ``max_epochs`` less those in the history."""
+        net: Any = super()
+        left = max(0, self.max_epochs - len(self.history)) if epochs is None else epochs  # type: ignore[attr-defined]
+        try:
+            return net.fit_loop(X, y, epochs=left, **kwargs)
+        except KeyboardInterrupt as stop:
+            # skorch takes every KeyboardInterrupt for its early stopping.
+            if not _raised_by_callback(stop):
+                self.interrupted_ = True
+            raise
+
+    def train_step_single(self, batch: Any, **kwargs: Any) -> dict[str, Any]:
+        """Compute a batch's loss and gradients, in one pass or several."""
+        net: Any = self
+        net._set_training(True)
+        inputs, target = batch
+        inputs, targets = self._augment(inputs, target)
+        total, count = inputs["weight"].sum(), len(inputs["weight"])
+        step = self.windows_per_pass_ or count
+        losses, scores = [], []
+        for first in range(0, count, step):
+            part = {name: value[first : first + step] for name, value in inputs.items()}
+            y_pred = net.infer(part, **kwargs)
+            loss = torch.stack(
+                [
+                    share * self._mean(y_pred, aim[first : first + step], part["weight"], total)
+                    for aim, share in targets
+                ]
+            ).sum()
+            if self.penalty:
+                squares = [p.pow(2).sum() for p in net.module_.parameters() if p.ndim > 1]
+                loss = loss + 0.5 * self.penalty * torch.stack(squares).sum()
+            loss.backward()
+            losses.append(loss.detach())
+            scores.append(y_pred.detach())
+        return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(scores)}
+
+    def _augment(self, inputs: dict[str, Tensor], target: Tensor) -> tuple[Any, Any]:
+        """Return changed inputs, and targets with their shares."""
+        if not self.channel_dropout and not self.mixup:
+            return inputs, [(target, 1.0)]
+        signal, targets = inputs["inputs"], [(target, 1.0)]
+        if self.channel_dropout:
+            signal = drop_channels(signal, self.channel_dropout, fill=self.dropped_value)
+        if self.mixup:
+            signal, partner, share = mix_pairs(signal, self.mixup)
+            targets = [(target, share), (target[partner], 1 - share)]
+        return {**inputs, "inputs": signal}, targets
+
+    def _mean(self, y_pred: Tensor, y_true: Tensor, weight: Tensor, total: Tensor) -> Tensor:
+        """Return the weighted sum of the epochs' losses over ``total``."""
+        net: Any = self
+        y = y_true.to(y_pred.device)
+        each = net.criterion_(y_pred, y if y.dtype == torch.int64 else y.to(y_pred.dtype))
+        each = each.reshape(len(each), -1).mean(dim=1)
+        return (each * weight.to(y_pred)).sum() / total.to(y_pred)
+
+    def infer(self, x: Any, **kwargs: Any) -> Tensor:
+        """Return the module's scores; while evaluating, a few windows at a time."""
+        net: Any = super()
+        step, module = self.windows_per_pass_, self.module_  # type: ignore[attr-defined]
+        count = len(x["weight"]) if isinstance(x, dict) else len(x)
+        if module.training or step is None or count <= step or not isinstance(x, dict):
+            return net.infer(x, **kwargs)
+        parts = [
+            {name: value[first : first + step] for name, value in x.items()}
+            for first in range(0, count, step)
+        ]
+        return torch.cat([net.infer(part, **kwargs) for part in parts])
+
     def get_loss(
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the weighted loss of a batch."""
-        net: Any = self
-        y, weight = y_true.to(y_pred.device), X["weight"].to(y_pred)
-        each = net.criterion_(y_pred, y if y.dtype == torch.int64 else y.to(y_pred.dtype))
-        loss = (each.reshape(len(each), -1).mean(dim=1) * weight).sum() / weight.sum()
-        if training and self.penalty:
-            squares = [p.pow(2).sum() for p in net.module_.parameters() if p.ndim > 1]
-            loss = loss + 0.5 * self.penalty * torch.stack(squares).sum()
-        return loss
+        return self._mean(y_pred, y_true, X["weight"], X["weight"].sum())
+
+
+def _raised_by_callback(stop: BaseException) -> bool:
+    """Return whether a callback raised it (early stopping), rather than somebody at the keys."""
+    trace = stop.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and isinstance(trace.tb_frame.f_locals.get("self"), Callback)
 
 
 class ClassifierNet(WeightedLoss, skorch.NeuralNetClassifier):

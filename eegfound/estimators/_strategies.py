@@ -3,80 +3,31 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from skorch.helper import predefined_split
 from torch import nn
 
 from eegfound.base import SpecError
+from eegfound.estimators._averaging import Averaging
+from eegfound.estimators._groups import weight_groups
 from eegfound.estimators._handle import resolve_device
-from eegfound.estimators._heads import Head
-from eegfound.estimators._nets import (
-    Batches,
-    ClassifierNet,
-    Net,
-    ReadoutEncoder,
-    TunedEncoder,
-    WeightedData,
-)
+from eegfound.estimators._head_start import start_probe, start_ridge
+from eegfound.estimators._heads import Head, head_reading
+from eegfound.estimators._memory import MemoryBound
+from eegfound.estimators._modules import PartlyTunedEncoder, TunedEncoder
+from eegfound.estimators._nets import Batches, ClassifierNet, Net, WeightedData
+from eegfound.estimators._observers import watchers
+from eegfound.estimators._options import TrainingOptions
+from eegfound.estimators._resume import TrainingState, training_digest
+from eegfound.estimators._schedule import LearningRate, optimizer_options
 from eegfound.estimators._threads import n_workers, torch_threads
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What ``fit`` was given, checked.
-
-    Attributes
-    ----------
-    X : ndarray, shape (n_epochs, n_channels, n_times)
-        The user's windows.
-    presence : ndarray of bool, shape (n_epochs, n_used)
-        Which used channels are recorded.
-    y : ndarray, shape (n_epochs,) or (n_epochs, n_outputs)
-        Class indices or standardized targets.
-    weight : ndarray, shape (n_epochs,)
-        Weight of each epoch.
-    split : tuple of ndarray | None
-        Indices for training and for early stopping.
-    n_outputs : int
-        Scores per epoch.
-    """
-
-    X: np.ndarray
-    presence: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    split: tuple[np.ndarray, np.ndarray] | None
-    n_outputs: int
-
-
-def distinct(data: WeightedData) -> tuple[np.ndarray, np.ndarray]:
-    """Merge epochs that are the same, in an order that does not depend on theirs.
-
-    Training in steps then knows the weighted set of epochs only: repeating an
-    epoch and doubling its weight are the same.
-
-    Returns
-    -------
-    index : ndarray of int
-        One of each.
-    weight : ndarray
-        Their weights, summed.
-    """
-    digests = [hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16) for x in data.X]
-    keys = [(d.digest(), *np.atleast_1d(y).tolist()) for d, y in zip(digests, data.y)]
-    first: dict[Any, int] = {}
-    total: dict[Any, float] = {}
-    for place, key in enumerate(keys):
-        first.setdefault(key, place)
-        total[key] = total.get(key, 0.0) + float(data.weight[place])
-    order = sorted(first)
-    return np.array([first[key] for key in order]), np.array([total[key] for key in order])
+from eegfound.estimators._training_set import TrainingSet, distinct
 
 
 class Strategy:
@@ -85,21 +36,27 @@ class Strategy:
     Parameters
     ----------
     estimator : TunableEstimator
-        Whose parameters count; it has read its input and loaded its encoder
+        Whose data count; it has read its input and loaded its encoder
         when :meth:`train` is called.
+    options : TrainingOptions
+        What was asked for, defaults filled in.
     """
 
-    #: What ``lr=None``, ``weight_decay=None`` and ``head=None`` mean.
-    lr: float
-    weight_decay: float
-    head: str = "linear"
+    #: What options mean that neither user nor recipe gave.
+    defaults: ClassVar[Mapping[str, Any]] = {}
     #: Least spread of a standardized feature, as a share of its size. Where an
     #: encoder moves, a feature that hardly varies between epochs must not be
     #: magnified: one step of training would be thousands of spreads.
     scale_floor: float = 0.0
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, options: TrainingOptions) -> None:
         self.estimator = estimator
+        self.options = options
+
+    @property
+    def reading(self) -> str:
+        """What the head reads of the encoder's tokens."""
+        return head_reading(self.options.head)
 
     def check(self) -> None:
         """Raise a SpecError if this model or these parameters cannot be trained so."""
@@ -108,37 +65,34 @@ class Strategy:
         """Return the trained net."""
         raise TypeError(f"{type(self).__name__} must implement train(data).")
 
-    def _lr(self) -> float:
-        return self.lr if self.estimator.lr is None else self.estimator.lr
-
-    def _decay(self) -> float:
-        given = self.estimator.weight_decay
-        return self.weight_decay if given is None else given
-
-    def _head_options(self, n_features: int, n_outputs: int) -> dict[str, Any]:
+    def _head_options(self, features: np.ndarray, n_outputs: int) -> dict[str, Any]:
         return {
-            "n_features": n_features,
+            "n_features": int(np.prod(features.shape[1:])),
+            "n_slices": features.shape[1] if features.ndim == 3 else 1,
             "n_outputs": n_outputs,
-            "kind": self.estimator.head or self.head,
-            "hidden": self.estimator.head_hidden,
-            "dropout": self.estimator.head_dropout,
+            "kind": self.options.head,
+            "hidden": self.options.head_hidden,
+            "dropout": self.options.head_dropout,
         }
 
-    def _encode(self, data: TrainingSet, network: Any = None) -> np.ndarray:
+    def _encode(self, data: TrainingSet, network: Any = None, reading: str = "") -> np.ndarray:
         """Return the features of all epochs before any training."""
-        features = self.estimator._features(data.X, data.presence, network=network)
-        if not np.isfinite(features).all():
+        reading = reading or self.reading
+        features = self.estimator._features(data.X, data.presence, network=network, reading=reading)
+        bad = np.isinf(features) if reading in ("tokens", "channels") else ~np.isfinite(features)
+        if bad.any():
             raise SpecError(
                 "The embeddings hold NaN or infinity (pooling='channels' gives NaN where an "
                 "electrode is missing): use pooling='mean' or interpolate first."
             )
-        self.estimator.n_features_out_ = features.shape[1]
+        self.estimator.n_features_out_ = int(np.prod(features.shape[1:]))
         return features
 
     def _net(self, module: Any, data: WeightedData, split: Any, **options: Any) -> Net:
         """Describe the skorch net; nothing is built yet."""
         estimator = self.estimator
-        callbacks = copy.deepcopy(list(estimator.callbacks or []))
+        callbacks: list[Any] = copy.deepcopy(list(estimator.callbacks or []))
+        callbacks = [*self._step_callbacks(split is not None), *callbacks]
         if split is not None:
             callbacks.append(
                 (
@@ -149,13 +103,17 @@ class Strategy:
                     ),
                 )
             )  # fmt: skip
+        callbacks.extend(watchers())
+        if estimator.resume_dir is not None:
+            callbacks.append(("training_state", TrainingState(estimator.resume_dir, "")))
         net_class = estimator._net_class
-        criterion = nn.CrossEntropyLoss if net_class is ClassifierNet else nn.MSELoss
+        classes = net_class is ClassifierNet
         return net_class(
             module,
-            criterion=criterion,
+            criterion=nn.CrossEntropyLoss if classes else nn.MSELoss,
             criterion__reduction="none",
-            max_epochs=estimator.max_epochs,
+            **({"criterion__label_smoothing": self.options.label_smoothing} if classes else {}),
+            max_epochs=self.options.max_epochs,
             iterator_train=Batches,
             iterator_valid=Batches,
             train_split=None if split is None else predefined_split(data.subset(split[1])),
@@ -164,16 +122,9 @@ class Strategy:
             **options,
         )
 
-    def _step_options(self) -> dict[str, Any]:
-        """Return the options of nets that are trained in steps with AdamW."""
-        return {
-            "lr": self._lr(),
-            "batch_size": self.estimator.train_batch_size,
-            "device": resolve_device(self.estimator.device),
-            "optimizer": torch.optim.AdamW,
-            "optimizer__weight_decay": self._decay(),
-            "iterator_train__shuffle": True,
-        }
+    def _step_callbacks(self, validates: bool) -> list[tuple[str, Callback]]:
+        """Return the callbacks of nets that are trained in steps."""
+        return []
 
     def _run(
         self, net: Net, head: Head, features: np.ndarray, data: WeightedData, split: Any,
@@ -185,18 +136,53 @@ class Strategy:
         if merge:
             index, weight = distinct(data)
             data, features = WeightedData(data.X[index], data.y[index], weight), features[index]
+        features = features.reshape(len(features), -1)
         kind = head.standardize.mean
         head.standardize.set_from(
             torch.from_numpy(features).to(kind),
             torch.from_numpy(data.weight).to(kind.device),
             floor=self.scale_floor,
         )
+        self._start(head, features, data)
+        state = dict(net.callbacks_).get("training_state")
+        if state is not None:
+            state.digest = self._digest(data, net)
+            state.take_up(net)
+        net.n_trained_ = sum(p.numel() for _, p in net.get_all_learnable_params())
         net.partial_fit(data, y=None)
+        if getattr(net, "interrupted_", False):
+            raise KeyboardInterrupt("The training was interrupted.")
         # Validation data and the optimizer's memory have done their work; a
         # pickle must carry neither.
         net.train_split = None
         net.optimizer_.state.clear()
         return net
+
+    def _start(self, head: Head, features: np.ndarray, data: WeightedData) -> None:
+        """Set the weights the head begins with."""
+        classes = self.estimator._net_class is ClassifierNet
+        if self.options.head_start == "ridge":
+            start_ridge(head, features, data.y, data.weight, classes=classes)
+        elif self.options.head_start == "probe":
+            criterion: Any = nn.MSELoss(reduction="none")
+            if classes:
+                criterion = nn.CrossEntropyLoss(
+                    reduction="none", label_smoothing=self.options.label_smoothing
+                )
+            start_probe(head, features, data.y, data.weight, criterion=criterion, penalty=0.01)
+
+    def _digest(self, data: WeightedData, net: Net) -> str:
+        estimator = self.estimator
+        held_out = net.train_split
+        parts = [data.X, data.y, data.weight]
+        if held_out is not None:
+            held = held_out(None)[1]
+            parts += [held.X, held.y, held.weight]
+        return training_digest(
+            parts, type(self).__name__, self.options, estimator.fingerprint_, estimator.plan_,
+            estimator.encoder_.pooling, estimator._layer(estimator.encoder_),
+            estimator.patience, net.device, torch.random.initial_seed(),
+        )  # fmt: skip
 
 
 class HeadTuning(Strategy):
@@ -207,11 +193,11 @@ class HeadTuning(Strategy):
     epoch and doubling its weight are the same.
     """
 
-    lr, weight_decay = 1.0, 0.01
+    defaults: ClassVar[Mapping[str, Any]] = {"lr": 1.0, "weight_decay": 0.01}
 
     def check(self) -> None:
         """Refuse the head whose weights are moved between steps."""
-        if self.estimator.head == "two_linear":
+        if self.options.head == "two_linear":
             raise SpecError(
                 "head='two_linear' bounds its weights between steps, which tuning='head' (L-BFGS) "
                 "does not make: use head='mlp', or tuning='conv_linear', 'readout' or 'full'."
@@ -220,13 +206,14 @@ class HeadTuning(Strategy):
     def train(self, data: TrainingSet) -> Net:
         """Fit the head."""
         features = self._encode(data)
-        options = self._head_options(features.shape[1], data.n_outputs) | {"double": True}
-        fed = WeightedData(features.astype(np.float64), data.y, data.weight)
+        options = self._head_options(features, data.n_outputs) | {"double": True}
+        flat = features.reshape(len(features), -1).astype(np.float64)
+        fed = WeightedData(flat, data.y, data.weight)
         net = self._net(
             Head,
             fed,
             data.split,
-            lr=self._lr(),
+            lr=self.options.lr,
             batch_size=-1,
             device="cpu",
             optimizer=torch.optim.LBFGS,
@@ -234,7 +221,7 @@ class HeadTuning(Strategy):
             optimizer__line_search_fn="strong_wolfe",
             optimizer__tolerance_grad=1e-10,
             optimizer__tolerance_change=1e-14,
-            penalty=self._decay(),
+            penalty=self.options.weight_decay,
             **{f"module__{key}": value for key, value in options.items()},
         )
         with torch_threads(1):
@@ -242,10 +229,50 @@ class HeadTuning(Strategy):
             return self._run(net, head, features, fed, data.split, merge=False)
 
 
-class FullTuning(Strategy):
+class StepTuning(Strategy):
+    """Training in steps on batches of windows; subclasses say of what."""
+
+    def check(self) -> None:
+        """Refuse a closed start of a head whose weights are bounded."""
+        if self.options.head_start != "zero" and self.options.head == "two_linear":
+            raise SpecError(
+                f"head_start={self.options.head_start!r} knows no bounds, but head='two_linear' "
+                "bounds its weights: use another head, or head_start='zero'."
+            )
+
+    def _step_options(self) -> dict[str, Any]:
+        """Return the net's options."""
+        options, spec = self.options, self.estimator.plan_.spec
+        return {
+            "lr": options.lr,
+            "batch_size": options.train_batch_size,
+            "device": resolve_device(self.estimator.device),
+            "iterator_train__shuffle": True,
+            "mixup": options.mixup,
+            "channel_dropout": options.channel_dropout,
+            "dropped_value": float("nan") if spec.accepts_missing else 0.0,
+            **optimizer_options(options),
+        }
+
+    def _step_callbacks(self, validates: bool) -> list[tuple[str, Callback]]:
+        options = self.options
+        callbacks: list[tuple[str, Callback]] = [
+            ("memory_bound", MemoryBound(options.activation_memory_mb))
+        ]
+        if options.gradient_clip is not None:
+            callbacks.append(("gradient_clip", GradientNormClipping(options.gradient_clip)))
+        if options.ema_decay is not None:
+            callbacks.append(("averaging", Averaging(options.ema_decay)))
+        if options.lr_schedule != "constant" or options.warmup:
+            monitor = "valid_loss" if validates else "train_loss"
+            callbacks.append(("learning_rate", LearningRate(options, monitor)))
+        return callbacks
+
+
+class FullTuning(StepTuning):
     """Fit a copy of the encoder together with the head."""
 
-    lr, weight_decay = 5e-4, 0.05
+    defaults: ClassVar[Mapping[str, Any]] = {"lr": 5e-4, "weight_decay": 0.05}
     scale_floor = 0.3
     module: Any = TunedEncoder
 
@@ -262,31 +289,65 @@ class FullTuning(Strategy):
             fed,
             data.split,
             module__handle=estimator.encoder_,
-            module__head=self._head_options(features.shape[1], data.n_outputs),
+            module__head=self._head_options(features, data.n_outputs),
             module__plan=estimator.plan_,
             module__layer=estimator._layer(estimator.encoder_),
             module__chunked=estimator.front_end_ is None,
-            optimizer__param_groups=weight_groups(
-                estimator.encoder_.network, estimator.layer_decay, self._lr()
-            ),
+            module__reading=self.reading,
+            optimizer__param_groups=self._groups(),
+            **self._module_options(),
             **self._step_options(),
         )
         with torch_threads(n_workers(estimator.n_threads)):
             head = net.initialize().module_.head
             return self._run(net, head, features, fed, data.split)
 
+    def _trained(self) -> frozenset[str] | None:
+        """Return the names of the network's trained parameters; None for all."""
+        return None
+
+    def _module_options(self) -> dict[str, Any]:
+        """Return further arguments of the module."""
+        return {}
+
+    def _groups(self) -> list[tuple[str, dict[str, Any]]]:
+        return weight_groups(
+            self.estimator.encoder_.network, self.options.layer_decay, self.options.lr,
+            self._trained(),
+        )  # fmt: skip
+
+
+class PartialTuning(FullTuning):
+    """Fit the last layers of a copy of the encoder together with the head."""
+
+    module = PartlyTunedEncoder
+
+    def _trained(self) -> frozenset[str]:
+        network = self.estimator.encoder_.network
+        lowest = network.n_layers + 1 - self.options.n_unfrozen
+        names = [name for name, _ in network.named_parameters()]
+        chosen = frozenset(name for name in names if network.layer_index(name) >= max(lowest, 1))
+        if not chosen:
+            raise SpecError(
+                f"tuning='partial': {self.estimator.encoder_.model} has no parameter in its last "
+                f"{self.options.n_unfrozen} layer(s): raise n_unfrozen."
+            )
+        return chosen
+
+    def _module_options(self) -> dict[str, Any]:
+        return {"module__trained": self._trained()}
+
 
 class ReadoutTuning(FullTuning):
     """Fit the model's own read-out (:meth:`EncoderNetwork.readout_parameters`) and the head."""
 
-    lr, weight_decay = 1e-3, 0.01
+    defaults: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "weight_decay": 0.01}
     scale_floor = 0.0  # the encoder does not move
-    module = ReadoutEncoder
+    module = PartlyTunedEncoder
 
-    def train(self, data: TrainingSet) -> Net:
-        """Fit read-out and head; the encoder's pretrained part stays frozen."""
+    def _trained(self) -> frozenset[str]:
         handle = self.estimator.encoder_
-        named = handle.network.readout_parameters()
+        named = frozenset(handle.network.readout_parameters())
         unknown = named - {name for name, _ in handle.network.named_parameters()}
         if unknown or not named:
             raise SpecError(
@@ -298,38 +359,26 @@ class ReadoutTuning(FullTuning):
                 )
                 + " Use tuning='head', 'conv_linear' or 'full', or another pooling."
             )
-        return super().train(data)
+        return named
+
+    def _module_options(self) -> dict[str, Any]:
+        return {"module__trained": self._trained(), "module__always_eval": True}
 
 
-def weight_groups(network: Any, decay: float | None, lr: float) -> list[tuple[str, dict[str, Any]]]:
-    """Return skorch parameter groups with layer-wise learning rates.
+def second_stage(estimator: Any, options: TrainingOptions, stage: type[Strategy]) -> Strategy:
+    """Return the strategy that follows a probe of the frozen features.
 
     Parameters
     ----------
-    network : EncoderNetwork
-        Tells the depth of each parameter and which are not decayed.
-    decay : float | None
-        Factor per layer: a parameter at depth ``d`` of ``n_layers + 1`` learns
-        with ``lr * decay ** (n_layers + 1 - d)``.
-    lr : float
-        Learning rate of the head.
-
-    Returns
-    -------
-    list of (str, dict)
-        For ``optimizer__param_groups``.
+    estimator : TunableEstimator
+        See :class:`Strategy`.
+    options : TrainingOptions
+        With ``head_start``: ``"zero"`` means ``"probe"`` here.
+    stage : type of Strategy
+        What is trained after the head.
     """
-    top = network.n_layers + 1
-    exempt = network.no_weight_decay()
-    groups = []
-    for name, parameter in network.named_parameters():
-        options: dict[str, Any] = {}
-        if decay is not None:
-            options["lr"] = lr * decay ** (top - network.layer_index(name))
-        if parameter.ndim <= 1 or name in exempt:
-            options["weight_decay"] = 0.0
-        groups.append((f"network.{name}", options))
-    return groups
+    start = "probe" if options.head_start == "zero" else options.head_start
+    return stage(estimator, replace(options, head_start=start))
 
 
 def _silent(*_: Any) -> None:

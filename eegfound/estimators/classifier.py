@@ -24,24 +24,51 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Name of an installed model (:func:`eegfound.list_models`).
     size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
         As in :class:`FoundationTransformer`.
-    tuning : {"head", "full", "readout", "conv_linear"}
-        ``"head"``: the encoder stays frozen (in eval mode), every window is
-        encoded once and the head is fitted on the embeddings. ``"full"``: a
-        copy of the encoder is trained with the head. ``"readout"``: the model's
-        own read-out (a gate, a graph, a token) is trained with the head, the
-        rest stays frozen. ``"conv_linear"``: a spatial filter maps whatever
-        electrodes there are to electrodes of the model; it is trained with the
-        head, through the frozen encoder. ``on_unknown`` then has no meaning.
+    tuning : str | None
+        What is trained. ``"head"``: the encoder stays frozen (in eval mode),
+        every window is encoded once and the head is fitted on the embeddings.
+        ``"partial"``: the last ``n_unfrozen`` layers of a copy of the encoder
+        with the head. ``"full"``: the whole copy. ``"lora"``: low-rank changes
+        of the encoder's linear layers (needs ``peft``). ``"readout"``: the
+        model's own read-out (a gate, a graph, a token), the rest stays frozen.
+        ``"conv_linear"``: a spatial filter maps whatever electrodes there are
+        to electrodes of the model; it is trained with the head, through the
+        frozen encoder, and ``on_unknown`` has no meaning. ``"two_stage"``: a
+        probe of the frozen features, then ``second_stage``. None: the
+        recipe's, else ``"head"``.
+    recipe : str | None
+        Name of a recipe of the model (``"paper"``; see its model card). It
+        gives every parameter below that is left at None, ``pooling``, and
+        ``model_params`` that are not given.
     head : str | None
-        ``"linear"``, ``"mlp"``, ``"two_linear"`` (two layers of bounded norm,
-        the first applied to each moment), or the name of a plugin's head. None:
-        ``"two_linear"`` for ``"conv_linear"``, else ``"linear"``.
+        ``"linear"``, ``"mlp"``, ``"attention"`` (attentive pooling of tokens),
+        ``"conv_linear"`` (convolution over moments), ``"graph"`` (over
+        electrodes), ``"two_linear"`` (two layers of bounded norm, the first
+        applied to each moment), or the name of a plugin's head. None:
+        ``"two_linear"`` for ``tuning="conv_linear"``, else ``"linear"``.
     head_hidden : int | None
         Width of the hidden layer. None: 64 for ``"mlp"``, 16 for
-        ``"two_linear"``.
+        ``"two_linear"``; see :mod:`eegfound.nn` for the others.
     head_dropout : float | None
         Dropout in the head while training. None: 0.5 for ``"two_linear"``,
         else 0.
+    head_start : {"zero", "ridge", "probe"} | None
+        Where the head begins when the encoder is trained with it: as it is
+        initialized, at the closed form of a ridge regression (linear head), or
+        at a head fitted to the frozen features (logistic regression for a
+        linear head). None: ``"zero"``, for ``"two_stage"`` ``"probe"``.
+    n_unfrozen : int | None
+        Layers that ``"partial"`` trains, counted from the output. None is 2.
+    lora_rank : int | None
+        Rank of the changes of ``"lora"``. None is 8.
+    lora_alpha : float | None
+        They are scaled by ``lora_alpha / lora_rank``. None: twice the rank.
+    lora_dropout : float | None
+        Dropout before them while training. None is 0.
+    lora_targets : list of str | None
+        Names or patterns of the linear layers. None: what the model says.
+    second_stage : {"full", "partial", "lora"} | None
+        What ``"two_stage"`` trains after the head. None is ``"full"``.
     adapter_channels : "all" | int | list of str | None
         Electrodes of the model that the spatial filter of ``"conv_linear"``
         writes to. None: the whole layout of a model that needs it, else the
@@ -56,18 +83,44 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         ``"valid"``), ``dropout`` (0) of whole channels.
     class_weight : dict | "balanced" | None
         Weight of each class in the loss.
-    max_epochs : int
-        Passes over the training data.
+    label_smoothing : float | None
+        Share of each label that is spread over all classes. None is 0.
+    mixup : float | None
+        Windows of a batch are mixed in pairs, with shares drawn from
+        ``Beta(mixup, mixup)``. None or 0: not. Needs training in steps.
+    channel_dropout : float | None
+        Probability with which an electrode is left out of a batch. None is 0.
+        Needs training in steps.
+    max_epochs : int | None
+        Passes over the training data. None is 30.
     lr : float | None
-        Learning rate. None: 1 for ``"head"`` (L-BFGS with line search); with
-        AdamW 5e-4 for ``"full"``, 1e-3 for ``"readout"`` and ``"conv_linear"``.
+        Learning rate. None: 1 for ``"head"`` (L-BFGS with line search);
+        otherwise 5e-4 for ``"full"`` and ``"partial"``, 1e-3 for the others.
+    min_lr : float | None
+        Rate that ``lr_schedule`` ends at. None is 0.
     weight_decay : float | None
         None: 0.01 (for ``"head"`` an L2 penalty on the head's matrices), 0.05
-        for ``"full"``.
+        for ``"full"`` and ``"partial"``.
     layer_decay : float | None
-        Factor on the learning rate per layer below the head (``"full"``).
-    train_batch_size : int
-        Windows per training step (``tuning="head"`` sees all at once).
+        Factor on the learning rate per layer below the head, where layers are
+        trained. None is 1.
+    optimizer : {"adamw", "adam", "amsgrad", "sgd"} | None
+        For training in steps. None is ``"adamw"``.
+    lr_schedule : {"constant", "cosine", "onecycle", "plateau"} | None
+        How the learning rate changes over the steps. None is ``"constant"``.
+    warmup : float | None
+        Epochs in which the rate grows from 0. None is 0.
+    gradient_clip : float | None
+        Largest norm of a step's gradient. None does not clip.
+    ema_decay : float | None
+        Validate and keep an exponential moving average of the trained weights
+        with this decay per step. None keeps the last weights.
+    train_batch_size : int | None
+        Windows per training step (``"head"`` sees all at once). None is 32.
+    activation_memory_mb : float
+        Bound on what a training step keeps for its backward pass, in MB: a
+        batch goes through the network in as many passes as it takes, with the
+        gradient of the whole batch. The optimizer and the data come on top.
     early_stopping : bool
         Hold out part of the *groups* given to ``fit`` and keep the weights of
         the best validation loss.
@@ -77,6 +130,13 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Epochs without a better validation loss before training stops.
     callbacks : list | None
         skorch callbacks; each fit uses a copy.
+    resume_dir : path-like | None
+        Folder in which the state of a training is kept after every epoch. The
+        same fit called again goes on where it was killed, to the same losses
+        and weights; a finished one is read back.
+    cache : bool | path-like | None
+        Keep embeddings of the frozen encoder, as in
+        :class:`FoundationTransformer`.
     batch_size, device, dtype, n_threads, model_params
         As in :class:`FoundationTransformer`; ``batch_size`` is for encoding.
     verbose : int
@@ -90,6 +150,10 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Labels, as given.
     net_ : skorch.NeuralNet
         The trained net; ``net_.history`` tells each epoch.
+    options_ : TrainingOptions
+        What counted, after recipe and defaults.
+    n_trained_parameters_ : int
+        Numbers that were trained.
     encoder_, plan_, ch_names_, weights_, fingerprint_, load_report_
         As in :class:`FoundationTransformer`.
 
@@ -102,6 +166,10 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     With ``tuning="conv_linear"`` a window is read moment by moment (the mean
     over the channels' tokens of each patch, or all summary tokens of a slice)
     unless ``pooling`` is given; channels of NaN are zero to the filter.
+    With ``early_stopping`` and ``ema_decay`` the averaged weights are judged.
+    ``mixup``, ``channel_dropout``, ``optimizer``, ``lr_schedule``, ``warmup``,
+    ``gradient_clip`` and ``ema_decay`` have no meaning for ``tuning="head"``,
+    whose fit is exact; so a search may set them for every tuning.
     Features are standardized by their mean and spread over the training data
     before training, as for every head here; the papers do not do that.
 
@@ -133,22 +201,42 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         layer: int | None = None,
         on_unknown: str = "raise",
         on_short: str = "raise",
-        tuning: str = "head",
+        tuning: str | None = None,
+        recipe: str | None = None,
         head: str | None = None,
         head_hidden: int | None = None,
         head_dropout: float | None = None,
+        head_start: str | None = None,
+        n_unfrozen: int | None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        lora_dropout: float | None = None,
+        lora_targets: Any = None,
+        second_stage: str | None = None,
         adapter_channels: Any = None,
         adapter_options: dict[str, Any] | None = None,
         class_weight: Any = None,
-        max_epochs: int = 30,
+        label_smoothing: float | None = None,
+        mixup: float | None = None,
+        channel_dropout: float | None = None,
+        max_epochs: int | None = None,
         lr: float | None = None,
+        min_lr: float | None = None,
         weight_decay: float | None = None,
         layer_decay: float | None = None,
-        train_batch_size: int = 32,
+        optimizer: str | None = None,
+        lr_schedule: str | None = None,
+        warmup: float | None = None,
+        gradient_clip: float | None = None,
+        ema_decay: float | None = None,
+        train_batch_size: int | None = None,
+        activation_memory_mb: float = 1024,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         patience: int = 10,
         callbacks: list[Any] | None = None,
+        resume_dir: Any = None,
+        cache: Any = None,
         batch_size: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
@@ -168,21 +256,41 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         self.on_unknown = on_unknown
         self.on_short = on_short
         self.tuning = tuning
+        self.recipe = recipe
         self.head = head
         self.head_hidden = head_hidden
         self.head_dropout = head_dropout
+        self.head_start = head_start
+        self.n_unfrozen = n_unfrozen
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.lora_targets = lora_targets
+        self.second_stage = second_stage
         self.adapter_channels = adapter_channels
         self.adapter_options = adapter_options
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.mixup = mixup
+        self.channel_dropout = channel_dropout
         self.max_epochs = max_epochs
         self.lr = lr
+        self.min_lr = min_lr
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.warmup = warmup
+        self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
         self.train_batch_size = train_batch_size
+        self.activation_memory_mb = activation_memory_mb
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.callbacks = callbacks
+        self.resume_dir = resume_dir
+        self.cache = cache
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype

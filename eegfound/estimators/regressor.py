@@ -23,11 +23,17 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         Name of an installed model (:func:`eegfound.list_models`).
     size, checkpoint, pretrained, info, unit, pooling, layer, on_unknown, on_short
         As in :class:`FoundationTransformer`.
-    tuning, head, head_hidden, head_dropout, adapter_channels, adapter_options
+    tuning, recipe, head, head_hidden, head_dropout, head_start, n_unfrozen
         As in :class:`FoundationClassifier`.
-    max_epochs, lr, weight_decay, layer_decay
+    lora_rank, lora_alpha, lora_dropout, lora_targets, second_stage
         As in :class:`FoundationClassifier`.
-    train_batch_size, early_stopping, validation_fraction, patience, callbacks
+    adapter_channels, adapter_options, mixup, channel_dropout
+        As in :class:`FoundationClassifier`.
+    max_epochs, lr, min_lr, weight_decay, layer_decay, optimizer, lr_schedule
+        As in :class:`FoundationClassifier`.
+    warmup, gradient_clip, ema_decay, train_batch_size, activation_memory_mb
+        As in :class:`FoundationClassifier`.
+    early_stopping, validation_fraction, patience, callbacks, resume_dir, cache
         As in :class:`FoundationClassifier`.
     batch_size, device, dtype, n_threads, model_params, verbose, random_state
         As in :class:`FoundationClassifier`.
@@ -38,6 +44,8 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         The trained net; ``net_.history`` tells each epoch.
     target_mean_, target_scale_ : ndarray, shape (n_outputs,)
         Standardization of the targets.
+    options_, n_trained_parameters_
+        As in :class:`FoundationClassifier`.
     encoder_, plan_, ch_names_, weights_, fingerprint_, load_report_
         As in :class:`FoundationTransformer`.
 
@@ -63,21 +71,40 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         layer: int | None = None,
         on_unknown: str = "raise",
         on_short: str = "raise",
-        tuning: str = "head",
+        tuning: str | None = None,
+        recipe: str | None = None,
         head: str | None = None,
         head_hidden: int | None = None,
         head_dropout: float | None = None,
+        head_start: str | None = None,
+        n_unfrozen: int | None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        lora_dropout: float | None = None,
+        lora_targets: Any = None,
+        second_stage: str | None = None,
         adapter_channels: Any = None,
         adapter_options: dict[str, Any] | None = None,
-        max_epochs: int = 30,
+        mixup: float | None = None,
+        channel_dropout: float | None = None,
+        max_epochs: int | None = None,
         lr: float | None = None,
+        min_lr: float | None = None,
         weight_decay: float | None = None,
         layer_decay: float | None = None,
-        train_batch_size: int = 32,
+        optimizer: str | None = None,
+        lr_schedule: str | None = None,
+        warmup: float | None = None,
+        gradient_clip: float | None = None,
+        ema_decay: float | None = None,
+        train_batch_size: int | None = None,
+        activation_memory_mb: float = 1024,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         patience: int = 10,
         callbacks: list[Any] | None = None,
+        resume_dir: Any = None,
+        cache: Any = None,
         batch_size: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
@@ -97,20 +124,39 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
         self.on_unknown = on_unknown
         self.on_short = on_short
         self.tuning = tuning
+        self.recipe = recipe
         self.head = head
         self.head_hidden = head_hidden
         self.head_dropout = head_dropout
+        self.head_start = head_start
+        self.n_unfrozen = n_unfrozen
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.lora_targets = lora_targets
+        self.second_stage = second_stage
         self.adapter_channels = adapter_channels
         self.adapter_options = adapter_options
+        self.mixup = mixup
+        self.channel_dropout = channel_dropout
         self.max_epochs = max_epochs
         self.lr = lr
+        self.min_lr = min_lr
         self.weight_decay = weight_decay
         self.layer_decay = layer_decay
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.warmup = warmup
+        self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
         self.train_batch_size = train_batch_size
+        self.activation_memory_mb = activation_memory_mb
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.callbacks = callbacks
+        self.resume_dir = resume_dir
+        self.cache = cache
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eegfound.nn.adapter import SpatialAdapter
+    from eegfound.nn.attention_pooling import AttentionHead, AttentionPooling
     from eegfound.nn.contrastive import info_nce
+    from eegfound.nn.electrode_graph import ElectrodeGraph, GraphHead
     from eegfound.nn.masking import hide_largest
     from eegfound.nn.max_norm import MaxNormConv1d, MaxNormLinear
     from eegfound.nn.momentum import MomentumEncoder, linear_ramp
@@ -15,9 +17,18 @@ if TYPE_CHECKING:
     from eegfound.nn.patches import cut_patches
     from eegfound.nn.probe import TwoLinear
     from eegfound.nn.rotary import rotary_angles, rotate
+    from eegfound.nn.schedules import cosine_schedule
+    from eegfound.nn.standardize import Standardize
     from eegfound.nn.stochastic_depth import DropPath, drop_path
+    from eegfound.nn.temporal_head import TemporalHead
 
 _WHERE = {
+    "AttentionHead": "attention_pooling",
+    "AttentionPooling": "attention_pooling",
+    "ElectrodeGraph": "electrode_graph",
+    "GraphHead": "electrode_graph",
+    "Standardize": "standardize",
+    "TemporalHead": "temporal_head",
     "DropPath": "stochastic_depth",
     "Losses": "objective",
     "MaxNormConv1d": "max_norm",
@@ -26,6 +37,7 @@ _WHERE = {
     "Objective": "objective",
     "SpatialAdapter": "adapter",
     "TwoLinear": "probe",
+    "cosine_schedule": "schedules",
     "cut_patches": "patches",
     "drop_path": "stochastic_depth",
     "hide_largest": "masking",
@@ -35,14 +47,21 @@ _WHERE = {
     "rotate": "rotary",
 }
 __all__ = [
+    "AttentionHead",
+    "AttentionPooling",
     "DropPath",
+    "ElectrodeGraph",
+    "GraphHead",
     "Losses",
     "MaxNormConv1d",
     "MaxNormLinear",
     "MomentumEncoder",
     "Objective",
     "SpatialAdapter",
+    "Standardize",
+    "TemporalHead",
     "TwoLinear",
+    "cosine_schedule",
     "cut_patches",
     "drop_path",
     "hide_largest",

@@ -5,41 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from eegfound.nn import cosine_schedule
 
-
-def cosine_schedule(
-    peak: float, final: float, *, epochs: int, steps_per_epoch: int, warmup_epochs: int = 0
-) -> np.ndarray:
-    """Return the learning rate of every step.
-
-    Parameters
-    ----------
-    peak, final : float
-        Largest rate, and the one that the cosine heads for (and never
-        reaches).
-    epochs, steps_per_epoch : int
-        Length of the training.
-    warmup_epochs : int
-        Epochs of linear growth from 0 to ``peak``, both included.
-
-    Returns
-    -------
-    ndarray, shape (epochs * steps_per_epoch,)
-        One rate per step.
-
-    Examples
-    --------
-    >>> from eegfound_labram.schedule import cosine_schedule
-    >>> cosine_schedule(1.0, 0.0, epochs=4, steps_per_epoch=1, warmup_epochs=2).tolist()
-    [0.0, 1.0, 1.0, 0.5]
-    """
-    warmup = warmup_epochs * steps_per_epoch
-    rest = epochs * steps_per_epoch - warmup
-    phase = np.pi * np.arange(rest) / max(rest, 1)
-    return np.concatenate(
-        [np.linspace(0.0, peak, warmup), final + 0.5 * (peak - final) * (1 + np.cos(phase))]
-    )
+__all__ = ["cosine_schedule", "parameter_groups", "parameter_settings"]
 
 
 def parameter_settings(
