@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from torch import nn
 
-from eegfound.base import SpecError
 from eegfound.estimators._heads import Head
 
 
@@ -27,7 +25,7 @@ def start_ridge(
     Parameters
     ----------
     head : Head
-        Whose body is one linear layer; its standardization is set.
+        Whose only learned map is one linear layer; its scaling is set.
     features : ndarray, shape (n_epochs, n_features)
         Frozen features.
     y : ndarray, shape (n_epochs,) or (n_epochs, n_outputs)
@@ -37,15 +35,8 @@ def start_ridge(
     classes : bool
         Whether ``y`` are classes.
     """
-    layers = [m for m in head.body.modules() if isinstance(m, nn.Linear)]
-    if len(layers) != 1:
-        raise SpecError(
-            "head_start='ridge' is the closed form of a linear head: use head='linear', or "
-            "head_start='probe'."
-        )
-    layer = layers[0]
-    with torch.inference_mode():
-        Z = head.standardize(torch.from_numpy(features).to(head.standardize.mean)).double().numpy()
+    layer, inputs = head.linear_part(torch.from_numpy(features).to(head.standardize.mean))
+    Z = inputs.double().numpy()
     share = weight / weight.sum()
     target = np.eye(layer.out_features)[y] if classes else np.reshape(y, (len(y), -1))
     centre, mean = share @ Z, share @ target

@@ -101,6 +101,8 @@ class WeightedLoss:
     windows_per_pass_: int | None = None
     #: Numbers that are trained.
     n_trained_: int = 0
+    #: The head in float64 and what it was made of; no part of a pickle.
+    double_head_: tuple[Any, Any] | None = None
 
     def __init__(
         self, *args: Any, penalty: float = 0.0, mixup: float = 0.0, channel_dropout: float = 0.0,
@@ -111,6 +113,10 @@ class WeightedLoss:
         self.mixup = mixup
         self.channel_dropout = channel_dropout
         self.dropped_value = dropped_value
+
+    def __getstate__(self) -> dict[str, Any]:
+        net: Any = super()
+        return {**net.__getstate__(), "double_head_": None}
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, Any]]:
         """Yield name and parameter of what is trained."""

@@ -15,10 +15,12 @@ from torch import nn
 
 from eegfound.base import SpecError
 from eegfound.estimators._averaging import Averaging
+from eegfound.estimators._encode import check_features
 from eegfound.estimators._groups import weight_groups
 from eegfound.estimators._handle import resolve_device
 from eegfound.estimators._head_start import start_probe, start_ridge
 from eegfound.estimators._heads import Head, head_reading
+from eegfound.estimators._lazy_features import LazyFeatures
 from eegfound.estimators._memory import MemoryBound
 from eegfound.estimators._modules import PartlyTunedEncoder, TunedEncoder
 from eegfound.estimators._nets import Batches, ClassifierNet, Net, WeightedData
@@ -58,6 +60,11 @@ class Strategy:
         """What the head reads of the encoder's tokens."""
         return head_reading(self.options.head)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the features before training are needed a few at a time only."""
+        return False
+
     def check(self) -> None:
         """Raise a SpecError if this model or these parameters cannot be trained so."""
 
@@ -75,16 +82,19 @@ class Strategy:
             "dropout": self.options.head_dropout,
         }
 
-    def _encode(self, data: TrainingSet, network: Any = None, reading: str = "") -> np.ndarray:
-        """Return the features of all epochs before any training."""
+    def _encode(self, data: TrainingSet, network: Any = None, reading: str = "") -> Any:
+        """Return the features of all epochs before any training.
+
+        Slices of all epochs, which only serve to scale the head, are computed
+        when they are looked at.
+        """
         reading = reading or self.reading
-        features = self.estimator._features(data.X, data.presence, network=network, reading=reading)
-        bad = np.isinf(features) if reading in ("tokens", "channels") else ~np.isfinite(features)
-        if bad.any():
-            raise SpecError(
-                "The embeddings hold NaN or infinity (pooling='channels' gives NaN where an "
-                "electrode is missing): use pooling='mean' or interpolate first."
-            )
+        X, presence, features = data.X, data.presence, None
+        if self.streams and reading != "pooled":
+            features = LazyFeatures(self.estimator, X, presence, reading)
+        else:
+            features = self.estimator._features(X, presence, network=network, reading=reading)
+            check_features(features, presence, reading)
         self.estimator.n_features_out_ = int(np.prod(features.shape[1:]))
         return features
 
@@ -127,7 +137,7 @@ class Strategy:
         return []
 
     def _run(
-        self, net: Net, head: Head, features: np.ndarray, data: WeightedData, split: Any,
+        self, net: Net, head: Head, features: Any, data: WeightedData, split: Any,
         *, merge: bool = True,
     ) -> Net:  # fmt: skip
         """Set the head's scaling from the training part, then train."""
@@ -136,14 +146,14 @@ class Strategy:
         if merge:
             index, weight = distinct(data)
             data, features = WeightedData(data.X[index], data.y[index], weight), features[index]
-        features = features.reshape(len(features), -1)
         kind = head.standardize.mean
-        head.standardize.set_from(
-            torch.from_numpy(features).to(kind),
-            torch.from_numpy(data.weight).to(kind.device),
-            floor=self.scale_floor,
-        )
-        self._start(head, features, data)
+        weights = torch.from_numpy(data.weight).to(kind.device)
+        if isinstance(features, LazyFeatures):
+            head.set_from_blocks(features.blocks(weights), floor=self.scale_floor)
+        else:
+            features = features.reshape(len(features), -1)
+            head.set_from(torch.from_numpy(features).to(kind), weights, floor=self.scale_floor)
+            self._start(head, features, data)
         state = dict(net.callbacks_).get("training_state")
         if state is not None:
             state.digest = self._digest(data, net)
@@ -239,6 +249,11 @@ class StepTuning(Strategy):
                 f"head_start={self.options.head_start!r} knows no bounds, but head='two_linear' "
                 "bounds its weights: use another head, or head_start='zero'."
             )
+
+    @property
+    def streams(self) -> bool:
+        """Whether the features before training only scale the head."""
+        return self.options.head_start == "zero"
 
     def _step_options(self) -> dict[str, Any]:
         """Return the net's options."""

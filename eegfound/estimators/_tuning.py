@@ -15,15 +15,19 @@ from eegfound.estimators._adapter import any_electrodes
 from eegfound.estimators._base import FoundationEstimator
 from eegfound.estimators._conv_linear import ConvLinearTuning
 from eegfound.estimators._heads import Head
+from eegfound.estimators._lora import LoRATuning
 from eegfound.estimators._nets import Net
+from eegfound.estimators._options import TrainingOptions, recipe_of, resolve
 from eegfound.estimators._strategies import (
     FullTuning,
     HeadTuning,
+    PartialTuning,
     ReadoutTuning,
     Strategy,
-    TrainingSet,
+    second_stage,
 )
 from eegfound.estimators._threads import torch_threads
+from eegfound.estimators._training_set import TrainingSet
 from eegfound.estimators._validation import validation_split
 from eegfound.models import FoundationModel
 from eegfound.models.randomness import seeded_torch
@@ -31,10 +35,14 @@ from eegfound.models.randomness import seeded_torch
 #: Values of ``tuning=`` and what each does.
 TUNINGS: Mapping[str, type[Strategy]] = {
     "head": HeadTuning,
+    "partial": PartialTuning,
     "full": FullTuning,
+    "lora": LoRATuning,
     "readout": ReadoutTuning,
     "conv_linear": ConvLinearTuning,
 }
+#: All values of ``tuning=``; ``"two_stage"`` is a probe followed by another one.
+TUNING_NAMES = (*TUNINGS, "two_stage")
 
 
 class TunableEstimator(FoundationEstimator):
@@ -45,25 +53,46 @@ class TunableEstimator(FoundationEstimator):
     def _input_model(self, info: Any, n_channels: int) -> tuple[FoundationModel, Any]:
         """Return the declaration whose input counts; an adapter takes channels of any name."""
         model = self._model()
-        if self.tuning != "conv_linear":
+        if self._tuning() != "conv_linear":
             return model, info
         layout = model.input.vocabulary or ()
         if info is None and n_channels == len(layout) > 1:  # from MontageMapper(target=model)
             info = ChannelInfo(layout, model.input.sfreq)
         return any_electrodes(model), info
 
+    def _effective(self, name: str) -> Any:
+        """Return a parameter that a recipe may set: the user's, else the recipe's."""
+        value = getattr(self, name)
+        if name == "model_params":
+            return {**self._recipe().get(name, {}), **(value or {})} or None
+        return self._recipe().get(name) if value is None else value
+
+    def _recipe(self) -> Mapping[str, Any]:
+        recipe = getattr(self, "recipe", None)
+        return {} if recipe is None else recipe_of(self._model(), recipe)
+
+    def _tuning(self) -> str:
+        tuning = self._effective("tuning") or "head"
+        if tuning not in TUNING_NAMES:
+            raise SpecError(f"tuning={tuning!r} is not one of {TUNING_NAMES}.")
+        return tuning
+
+    def _options(self, strategy: type[Strategy]) -> TrainingOptions:
+        given = self.get_params(deep=False)
+        return resolve(given, self._recipe(), {"tuning": "head", **strategy.defaults})
+
     def _check_tuning(self) -> Strategy:
-        if self.tuning not in TUNINGS:
-            raise SpecError(f"tuning={self.tuning!r} is not one of {tuple(TUNINGS)}.")
-        if not isinstance(self.max_epochs, int | np.integer) or self.max_epochs < 1:
-            raise SpecError(f"max_epochs={self.max_epochs!r} must be a positive integer.")
-        if not isinstance(self.train_batch_size, int | np.integer) or self.train_batch_size < 1:
-            raise SpecError(
-                f"train_batch_size={self.train_batch_size!r} must be a positive integer."
-            )
-        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            raise SpecError(f"layer_decay={self.layer_decay!r} must lie in (0, 1].")
-        strategy = TUNINGS[self.tuning](self)
+        """Return the strategy, its options checked."""
+        tuning = self._tuning()
+        if tuning == "two_stage":
+            stage = self._effective("second_stage") or "full"
+            if stage not in ("partial", "full", "lora"):
+                raise SpecError(
+                    f"second_stage={stage!r} is not one of ('partial', 'full', 'lora')."
+                )
+            strategy = second_stage(self, self._options(TUNINGS[stage]), TUNINGS[stage])
+        else:
+            strategy = TUNINGS[tuning](self, self._options(TUNINGS[tuning]))
         strategy.check()
         return strategy
 
@@ -114,6 +143,9 @@ class TunableEstimator(FoundationEstimator):
         # nor another thread's training.
         with seeded_torch(seed):
             self.net_ = strategy.train(TrainingSet(X, presence, y, weight, split, n_outputs))
+        self.options_ = strategy.options
+        self.reading_ = strategy.reading
+        self.n_trained_parameters_ = self.net_.n_trained_
         losses = self.net_.history[:, "train_loss"]
         if not np.isfinite(losses).all():
             raise FloatingPointError(
@@ -127,16 +159,33 @@ class TunableEstimator(FoundationEstimator):
         X = self._read(X, reset=False)
         presence = self.plan_.check(X)
         module = self.net_.module_.eval()
-        head = module if isinstance(module, Head) else module.head
-        tuned = None if head is module else module.network
+        tuned = None if isinstance(module, Head) else module.network
         if getattr(tuned, "fills_missing", False):
             presence = np.ones_like(presence)
-        features = self._features(X, presence, network=tuned)
-        if features.shape[1] != self.n_features_out_:
-            raise SpecError(
-                f"These windows give {features.shape[1]} features but those of fit gave "
-                f"{self.n_features_out_}: their length or electrodes differ. Use pooling='mean'."
-            )
-        with torch.inference_mode(), torch_threads(1):
-            double = copy.deepcopy(head).double().cpu()
-            return double(torch.from_numpy(features).double()).numpy()
+        # Pooled features of all epochs are small; slices are read some epochs at a time.
+        blocks: Any = (
+            [(slice(None), self._features(X, presence, network=tuned))]
+            if self.reading_ == "pooled"
+            else self._feature_blocks(X, presence, tuned, self.reading_)
+        )
+        head, scores = self._double_head(module), []
+        for _, features in blocks:
+            flat = features.reshape(len(features), -1)
+            if flat.shape[1] != self.n_features_out_:
+                raise SpecError(
+                    f"These windows give {flat.shape[1]} features but those of fit gave "
+                    f"{self.n_features_out_}: their length or electrodes differ. Use "
+                    "pooling='mean'."
+                )
+            with torch.inference_mode(), torch_threads(1):
+                scores.append(head(torch.from_numpy(flat).double()).numpy())
+        return np.concatenate(scores)
+
+    def _double_head(self, module: Any) -> Any:
+        """Return the head in float64, made anew when its tensors have changed."""
+        head = module if isinstance(module, Head) else module.head
+        state = [(t.data_ptr(), t._version) for t in (*head.parameters(), *head.buffers())]
+        made = self.net_.double_head_
+        if made is None or made[0] != state:
+            made = self.net_.double_head_ = (state, copy.deepcopy(head).double().cpu())
+        return made[1]

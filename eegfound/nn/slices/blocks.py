@@ -60,8 +60,9 @@ class Attention(nn.Module):
         self, x: Tensor, angles: Tensor | None = None, n_queries: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each ``(n, heads, n_tokens, head_dim)``."""
-        if n_queries is None:
+        if n_queries is None or type(self.qkv) is not nn.Linear:  # LoRA: to be called as a whole
             q, k, v = self._heads(self.qkv(x), 3)
+            q = q if n_queries is None else q[:, :, -n_queries:]
         else:
             dim = x.shape[-1]
             weight, bias = self.qkv.weight, self.qkv.bias

@@ -182,7 +182,7 @@ class SliceEncoder(EncoderNetwork):
     def _with_summary(self, tokens: Tensor) -> Tensor:
         """Return one sequence per slice with the summary tokens at its end."""
         sequences = tokens.flatten(0, 1)
-        summary = self.summary_token.to(tokens.dtype).expand(len(sequences), -1, -1)
+        summary = self.summary_token.to(tokens.dtype).expand(sequences.shape[0], -1, -1)
         return torch.cat([sequences, summary], dim=1)
 
     def forward(self, batch: SignalBatch, layer: int | None = None) -> Tokens:
@@ -217,6 +217,10 @@ class SliceEncoder(EncoderNetwork):
         if pooling == "mean":
             return mean
         return torch.cat([mean, slices.std(dim=1, correction=0)], dim=1)
+
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every block."""
+        return ("blocks.*.attn.qkv", "blocks.*.attn.proj")
 
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter."""
