@@ -10,9 +10,17 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
+#: These fit many pipelines.
+SLOW = {"calibration", "few_shot", "imbalance", "stacking"}
+
 
 @pytest.mark.parametrize(
-    "example", [pytest.param(p, id=p.stem) for p in EXAMPLES if p.stem != "demo"]
+    "example",
+    [
+        pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in SLOW else [])
+        for p in EXAMPLES
+        if p.stem != "demo"
+    ],
 )
 def test_example(example):
     pytest.importorskip("eegfound_labram", reason="the examples use the LaBraM plugin")
