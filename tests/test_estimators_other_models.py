@@ -159,8 +159,9 @@ def eeg(n=4, n_channels=5, n_times=200):
     return 1e-5 * np.random.default_rng(0).standard_normal((n, n_channels, n_times))
 
 
-def test_every_kind_of_model_conforms(model):
-    assert len(check_model(model)) > 150
+@pytest.mark.parametrize("scikit_learn", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_every_kind_of_model_conforms(model, scikit_learn):
+    assert len(check_model(model, scikit_learn=scikit_learn)) > (150 if scikit_learn else 15)
 
 
 def test_a_fixed_layout_gets_its_own_order_or_an_error(only):

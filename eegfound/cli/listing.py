@@ -83,6 +83,10 @@ def info(
         ("reference", spec.reference),
         ("electrodes", _electrodes(found)),
         ("read-outs", ", ".join(found.poolings)),
+        *(
+            (f"recipe {name}", ", ".join(f"{key}={value!r}" for key, value in recipe.items()))
+            for name, recipe in found.recipes.items()
+        ),
         ("sizes", "; ".join(f"{n}: {dict(c)}" for n, c in found.sizes.items())),
         *((f"note {i + 1}", note) for i, note in enumerate(found.notes)),
     ]

@@ -76,10 +76,6 @@ class TrainingOptions:
         _one_of("head_start", self.head_start, HEAD_STARTS)
 
 
-#: Names a recipe may set: the training options and how the encoder is read.
-RECIPE_NAMES = frozenset({f.name for f in fields(TrainingOptions)} | {"pooling", "model_params"})
-
-
 def recipe_of(model: FoundationModel, recipe: str | None) -> Mapping[str, Any]:
     """Return what a model's recipe sets; nothing for None.
 
@@ -123,6 +119,10 @@ def resolve(
             if source.get(option.name) is not None:
                 chosen[option.name] = source[option.name]
                 break
+    shares = [source.get("max_epochs") for source in (given, recipe)]
+    if given.get("warmup") is None and recipe.get("warmup") and all(shares):
+        # A shorter training than the recipe's warms up for the same share of it.
+        chosen["warmup"] = recipe["warmup"] * min(1.0, shares[0] / shares[1])
     return TrainingOptions(**chosen)
 
 

@@ -138,6 +138,21 @@ class EncoderNetwork(nn.Module):
         """
         return set()
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return which weights ``tuning="lora"`` adds low-rank matrices to.
+
+        ``fnmatch`` patterns of names of linear layers (``"blocks.*.attn.qkv"``),
+        or of matrices that the network applies itself
+        (``"blocks.*.attn.in_proj_weight"``). A linear layer must be *called*: a
+        network that reads its ``weight`` instead passes the added matrices by
+        (the suite notices, and refuses). Published practice is the projections
+        of attention (Hu et al., "LoRA", ICLR 2022).
+
+        Empty (the default) says nothing: every linear layer that is called in
+        layers 1 to ``n_layers`` (see :meth:`layer_index`) is taken.
+        """
+        return ()
+
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter for layer-wise learning rates.
 

@@ -12,6 +12,20 @@ from eegfound.base import PluginError, SpecError, unit_factor
 #: Version of the contract below. A plugin written for another one is skipped.
 API_VERSION = 1
 
+#: Parameters of Classifier and Regressor that a recipe may set.
+RECIPE_KEYS = frozenset(
+    {
+        "tuning", "pooling", "model_params",
+        "head", "head_hidden", "head_dropout", "head_start",
+        "n_unfrozen", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "second_stage",
+        "adapter_channels", "adapter_options",
+        "label_smoothing", "mixup", "channel_dropout",
+        "max_epochs", "train_batch_size", "activation_memory_mb",
+        "optimizer", "lr", "min_lr", "lr_schedule", "warmup", "weight_decay", "layer_decay",
+        "gradient_clip", "ema_decay",
+    }
+)  # fmt: skip
+
 
 def load_object(path: str) -> Any:
     """Import ``"package.module:name"``.
@@ -228,6 +242,12 @@ class FoundationModel:
         True where embeddings of a few short one-channel windows honestly
         cannot tell scikit-learn's test blobs apart (amplitude-free input, a
         very narrow network): sets scikit-learn's tag of that name.
+    recipes : mapping of str to mapping
+        Published ways to train a Classifier or Regressor on this model, by the
+        name that ``recipe=`` takes (``"paper"``, ``"reference"`` for the
+        authors' scripts where they differ): values of parameters of
+        :class:`eegfound.estimators.FoundationClassifier`, those in
+        ``RECIPE_KEYS``. What a user gives himself goes before.
     transformer, classifier, regressor, pretrainer : str | None
         Paths of the plugin's named estimator classes.
     golden : str | None
@@ -252,6 +272,7 @@ class FoundationModel:
     front_end_options: tuple[str, ...] = ()
     micro_batch: int = 1
     poor_score: bool = False
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     transformer: str | None = None
     classifier: str | None = None
     regressor: str | None = None
@@ -277,6 +298,20 @@ class FoundationModel:
                     f"{self.name}: checkpoint {checkpoint.name!r} has unknown size "
                     f"{checkpoint.size!r}; sizes are {list(self.sizes)}."
                 )
+
+        for name, recipe in self.recipes.items():
+            unknown = set(recipe) - RECIPE_KEYS
+            if unknown:
+                raise PluginError(
+                    f"{self.name}: recipe {name!r} sets {sorted(unknown)}; a recipe may set "
+                    f"{sorted(RECIPE_KEYS)}."
+                )
+            if any(value is None for value in recipe.values()):
+                raise PluginError(
+                    f"{self.name}: recipe {name!r} sets a parameter to None, which says nothing; "
+                    "leave it out."
+                )
+        object.__setattr__(self, "recipes", {k: dict(v) for k, v in self.recipes.items()})
 
     def checkpoint(self, name: str) -> Checkpoint:
         """Return the checkpoint called ``name``.

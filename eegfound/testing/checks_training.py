@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import subprocess
 import sys
@@ -19,13 +20,17 @@ def _embedding_and_tuning_share_a_process(subject: Subject) -> None:
     X[1::2] *= 2
     enc = subject.transformer(info=subject.info).fit(X)
     before = enc.transform(X)
-    tunings = ["head", "full"]
+    tunings = ["head", "partial", "full"]
+    if importlib.util.find_spec("peft") is not None:
+        tunings.append("lora")
     if subject.model.front_end is None:
         tunings.append("conv_linear")
     if enc.encoder_.network.readout_parameters():
         tunings.append("readout")
     for tuning in tunings:
-        clf = subject.classifier(info=subject.info, tuning=tuning, max_epochs=2).fit(X, y)
+        clf = subject.classifier(info=subject.info, tuning=tuning, max_epochs=2, n_unfrozen=1).fit(
+            X, y
+        )
         assert set(clf.predict(X)) <= {"a", "b"}
         np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, atol=1e-6)
         if tuning == "full":
@@ -35,6 +40,45 @@ def _embedding_and_tuning_share_a_process(subject: Subject) -> None:
             own = clf.encoder_.network.state_dict()
             assert any((moved[k] != own[k]).any() for k in own), "tuning changed no weight"
     np.testing.assert_array_equal(enc.transform(X), before)
+
+
+@check
+def _recipes_train(subject: Subject) -> None:
+    X, y = subject.eeg(6), np.tile(["a", "b"], 3)
+    for name in subject.model.recipes:
+        clf = subject.classifier(info=subject.info, recipe=name, max_epochs=1, train_batch_size=6)
+        chances = clf.fit(X, y).predict_proba(X)
+        assert np.isfinite(chances).all(), f"recipe {name!r} diverges"
+
+
+@check
+def _lora_acts_where_the_model_says(subject: Subject) -> None:
+    if importlib.util.find_spec("peft") is None:
+        return
+    import copy
+
+    import torch
+
+    from eegfound.estimators._low_rank import add_low_rank, choose, merge
+
+    enc = subject.transformer(info=subject.info).fit(subject.eeg(2))
+    network = copy.deepcopy(enc.encoder_.network)
+    if not network.lora_targets():
+        return  # training leaves out what it finds is not called
+    batch, targets = subject.batch(1), choose(network, None)
+    with torch.no_grad():
+        frozen = network(batch).values.clone()
+    adapted = copy.deepcopy(network)
+    factors, _ = add_low_rank(adapted, targets, rank=1, alpha=1.0, dropout=0.0)
+    last = {name: B for name, (_, B) in factors.items()}
+    gradients = torch.autograd.grad(
+        adapted(batch).values.square().sum(), list(last.values()), allow_unused=True
+    )
+    passed = [name for name, gradient in zip(last, gradients) if gradient is None]
+    assert not passed, f"lora_targets() names layers whose weights are read, not called: {passed}"
+    merge(network, factors, 1.0)  # zeros so far
+    with torch.no_grad():
+        assert torch.equal(network(batch).values, frozen), "zero matrices change the output"
 
 
 @check

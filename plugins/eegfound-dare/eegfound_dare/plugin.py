@@ -53,6 +53,22 @@ MODEL = FoundationModel(
         _checkpoint("base", "DARE-EEG_3_base2@epoch=199-valid_loss=0.5981.ckpt"),
         _checkpoint("small", "DARE-EEG_3_small@epoch=168-valid_loss=0.6119.ckpt"),
     ),
+    recipes={
+        "paper": {
+            "tuning": "conv_linear",
+            "adapter_options": {"n_layers": 1, "bias": True, "max_norm": 1.0},
+            "head": "two_linear",
+            "head_hidden": 16,
+            "head_dropout": 0.5,
+            "optimizer": "adamw",
+            "lr": 5e-4,
+            "lr_schedule": "onecycle",
+            "warmup": 20,
+            "max_epochs": 100,
+            "train_batch_size": 64,
+            "weight_decay": 0.01,
+        }
+    },
     objective="eegfound_dare.objective:build_objective",
     transformer="eegfound_dare.estimators:DARETransformer",
     classifier="eegfound_dare.estimators:DAREClassifier",

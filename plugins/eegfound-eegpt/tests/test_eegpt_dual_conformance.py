@@ -8,6 +8,11 @@ from eegfound.testing import check_model
 
 
 def test_the_smallest_size_conforms():
+    assert len(check_model("eegpt", size="tiny1", scikit_learn=False)) > 15
+
+
+@pytest.mark.slow
+def test_the_smallest_size_passes_checks_of_scikit_learn():
     assert len(check_model("eegpt", size="tiny1")) > 150
 
 

@@ -51,10 +51,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return attended tokens, ``(n, n_tokens, dim)``."""
         n, n_tokens, dim = x.shape
-        bias = None
+        qkv = self.qkv(x)  # called, not read: LoRA stands in its place
         if self.q_bias is not None and self.v_bias is not None:
-            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.qkv.weight, bias).view(n, n_tokens, 3, self.heads, self.head_dim)
+            qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = qkv.view(n, n_tokens, 3, self.heads, self.head_dim)
         if not (self.training or torch.is_grad_enabled()) and n_tokens <= _FEW_TOKENS:
             return self.proj(self._attend_few(qkv).to(x.dtype))
         q, k, v = qkv.unbind(2)

@@ -161,6 +161,10 @@ class LaBraM(EncoderNetwork):
         dropped = tuple(key for key in state if key not in own and key.startswith(spare))
         return {key: value for key, value in state.items() if key not in dropped}, dropped
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every block."""
+        return ("blocks.*.attn.qkv", "blocks.*.attn.proj")
+
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter as the reference's fine-tuning has it.
 

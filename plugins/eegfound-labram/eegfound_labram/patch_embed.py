@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +40,14 @@ class TemporalConv(nn.Module):
         self.norm2 = nn.GroupNorm(_GROUPS, out_chans)
         self.conv3 = nn.Conv2d(out_chans, out_chans, (1, 3), padding=(0, 1))
         self.norm3 = nn.GroupNorm(_GROUPS, out_chans)
+        self._frozen: dict[nn.Conv2d, tuple[Any, ...]] = {}
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._frozen = {}  # tensors go to another device or precision
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_frozen": {}}
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return token vectors.
@@ -58,9 +68,21 @@ class TemporalConv(nn.Module):
             (self.conv2, self.norm2),
             (self.conv3, self.norm3),
         ):
-            matrix, bias = self._dense(conv)
+            matrix, bias = self._matrices(conv)
             x = F.gelu(self._normalized(F.linear(x, matrix, bias), norm))
         return x
+
+    def _matrices(self, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """Return :meth:`_dense`, made once where the convolution is frozen."""
+        weight, bias = conv.weight, conv.bias
+        assert bias is not None
+        if torch.is_grad_enabled() or weight.requires_grad or torch.compiler.is_compiling():
+            return self._dense(conv)
+        known = self._frozen.get(conv)
+        version = (weight._version, bias._version)
+        if known is None or known[0] is not weight or known[1] is not bias or known[2] != version:
+            known = self._frozen[conv] = (weight, bias, version, *self._dense(conv))
+        return known[3], known[4]
 
     def _dense(self, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
         """Return the matrix and bias that do to a patch what ``conv`` does."""

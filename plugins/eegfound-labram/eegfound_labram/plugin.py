@@ -12,6 +12,25 @@ PRETRAINING = (
     "SPIS Resting State", "Target Versus Non-Target", "Siena Scalp EEG", "self-collected",
 )  # fmt: skip
 
+#: Fine-tuning of the base size (the paper's appendix and the authors' script).
+_FINE_TUNING = {
+    "tuning": "full",
+    "pooling": "mean",
+    "head": "linear",
+    "optimizer": "adamw",
+    "lr": 5e-4,
+    "min_lr": 1e-6,
+    "lr_schedule": "cosine",
+    "warmup": 5,
+    "max_epochs": 50,
+    "train_batch_size": 512,
+    "weight_decay": 0.05,
+    "layer_decay": 0.65,
+    "label_smoothing": 0.1,
+    "model_params": {"drop_path_rate": 0.1},
+}
+_LARGE = {**_FINE_TUNING, "max_epochs": 30, "warmup": 3, "layer_decay": 0.8}
+
 MODEL = FoundationModel(
     name="labram",
     summary="Large Brain Model: masked modelling of vector-quantized one-second patches",
@@ -53,6 +72,11 @@ MODEL = FoundationModel(
             pretraining_datasets=PRETRAINING,
         ),
     ),
+    recipes={
+        "paper": _FINE_TUNING,
+        "paper-large": _LARGE,
+        "paper-huge": {**_LARGE, "model_params": {"drop_path_rate": 0.2}},
+    },
     objective="eegfound_labram.objective:build_objective",
     transformer="eegfound_labram.estimators:LaBraMTransformer",
     classifier="eegfound_labram.estimators:LaBraMClassifier",

@@ -1,7 +1,14 @@
 """LaBraM passes the suite's conformance kit."""
 
+import pytest
+
 from eegfound.testing import check_model
 
 
-def test_labram_conforms():
+def test_the_smallest_size_conforms():
+    assert len(check_model("labram", size="tiny")) > 150
+
+
+@pytest.mark.slow
+def test_the_published_size_conforms():
     assert len(check_model("labram")) > 150

@@ -166,6 +166,10 @@ class MMM(EncoderNetwork):
         """Return the region tokens: the published file has none."""
         return {"supernodes"}
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every block."""
+        return ("network.blocks.*.attn.in_proj_weight", "network.blocks.*.attn.out_proj")
+
     def layer_index(self, name: str) -> int:
         """Return 0 for inputs and positions, i + 1 for block i."""
         parts = name.split(".")

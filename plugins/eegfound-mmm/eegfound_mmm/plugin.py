@@ -5,6 +5,22 @@ from __future__ import annotations
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
 from eegfound_mmm.topology import VOCABULARY
 
+#: Fine-tuning from the checkpoint (the authors' configurations), with the head
+#: as the paper describes it.
+_FINE_TUNING = {
+    "tuning": "full",
+    "pooling": "flatten",
+    "head": "mmm-mlp",
+    "head_hidden": 64,
+    "optimizer": "adam",
+    "lr": 5e-5,
+    "lr_schedule": "constant",
+    "max_epochs": 99,
+    "train_batch_size": 32,
+    "weight_decay": 5e-3,
+    "model_params": {"region_tokens": "normal"},
+}
+
 MODEL = FoundationModel(
     name="mmm",
     summary="MMM: differential entropy on one topology of 62 electrodes and 17 regions",
@@ -37,6 +53,7 @@ MODEL = FoundationModel(
             pretraining_datasets=("TUEG",),
         ),
     ),
+    recipes={"paper": _FINE_TUNING, "reference": {**_FINE_TUNING, "head": "mmm-reference"}},
     objective="eegfound_mmm.objective:build_objective",
     micro_batch=8,
     # The Hann window hides the first and last samples of a second and energies

@@ -182,6 +182,13 @@ class NeuroLM(EncoderNetwork):
         dropped = tuple(key for key in state if key.startswith(LANGUAGE_PARTS))
         return {key: value for key, value in state.items() if key not in dropped}, dropped
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every block, GPT-2's too where it is used."""
+        blocks = ["tokenizer.blocks.*"]
+        if self.features != "encoder":
+            blocks.append("GPT2.transformer.h.*")
+        return tuple(f"{block}.attn.{part}" for block in blocks for part in ("c_attn", "c_proj"))
+
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter: embeddings 0, then encoder, then GPT-2."""
         parts = name.split(".")

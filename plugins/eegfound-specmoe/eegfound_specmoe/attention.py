@@ -50,7 +50,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mode: Mode = "auto") -> Tensor:
     if mode not in MODES:
         raise SpecError(f"attention={mode!r} is not one of {MODES}.")
     q = q * q.shape[-1] ** -0.5
-    if mode == "dense" or (mode == "auto" and q.shape[-2] <= _FEW_TOKENS):
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    # An exported program has no loop over a number of rows that it does not know.
+    if mode == "dense" or exporting() or (mode == "auto" and q.shape[-2] <= _FEW_TOKENS):
         scores = k @ q.transpose(-2, -1)  # a row per key
         scores.diagonal(dim1=-2, dim2=-1).zero_()
         return scores.softmax(dim=-1).transpose(-2, -1) @ v

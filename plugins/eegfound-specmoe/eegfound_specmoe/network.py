@@ -220,6 +220,14 @@ class SpecMoE(EncoderNetwork):
         )  # fmt: skip
         return {key: value for key, value in state.items() if key not in dropped}, dropped
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of both transformer blocks; ``lin_1`` makes the queries."""
+        block = "experts.*.TransformerEnc?"
+        return (
+            f"{block}.lin_1",
+            *(f"{block}.MultiH_Attn.{part}_proj" for part in ("k", "v", "out")),
+        )
+
     def layer_index(self, name: str) -> int:
         """Return the number of a parameter's stage; gates stand on the output side."""
         part = name.split(".")[2] if name.startswith("experts.") else ""

@@ -80,6 +80,20 @@ MODEL = FoundationModel(
             for i in (1, 2, 3)
         ),
     ),
+    recipes={
+        "paper": {
+            "tuning": "full",
+            "pooling": "fused",
+            "head": "specmoe",
+            "head_dropout": 0.2,
+            "optimizer": "amsgrad",
+            "lr": 1e-3,
+            "lr_schedule": "plateau",
+            "max_epochs": 100,
+            "train_batch_size": 64,
+            "weight_decay": 0.0,
+        }
+    },
     objective="eegfound_specmoe.objective:build_objective",
     transformer="eegfound_specmoe.estimators:SpecMoETransformer",
     classifier="eegfound_specmoe.estimators:SpecMoEClassifier",

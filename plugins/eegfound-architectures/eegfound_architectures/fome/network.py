@@ -172,6 +172,14 @@ class FomeStyle(EncoderNetwork):
         times = torch.arange(n_patches, device=x.device).repeat(n_channels)
         return Tokens(x.flatten(1, 2), channels, times)
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every block."""
+        return tuple(
+            f"blocks.*.{kind}.{part}"
+            for kind in ("temporal", "lateral")
+            for part in ("qkv", "proj")
+        )
+
     def layer_index(self, name: str) -> int:
         """Return 0 for the embedding, ``i + 1`` for block ``i``, the top for the norm."""
         if name.startswith("blocks."):

@@ -38,6 +38,19 @@ MODEL = FoundationModel(
     },
     default_size="base",
     poolings=("mean", "last", "special", "graph", "channels", "max", "mean_std", "flatten"),
+    recipes={
+        "paper": {
+            "tuning": "readout",
+            "pooling": "graph",
+            "head": "mlp",
+            "head_dropout": 0.1,
+            "optimizer": "adamw",
+            "lr": 1e-4,
+            "lr_schedule": "cosine",
+            "max_epochs": 10,
+            "train_batch_size": 512,
+        }
+    },
     objective=f"{_HERE}.objective:build_objective",
     transformer=f"{_HERE}.estimators:EEGPTARTransformer",
     classifier=f"{_HERE}.estimators:EEGPTARClassifier",

@@ -354,6 +354,10 @@ class EEGPTAR(EncoderNetwork):
         dropped = tuple(key for key in state if key not in own and key.startswith(spare))
         return {key: value for key, value in state.items() if key not in dropped}, dropped
 
+    def lora_targets(self) -> tuple[str, ...]:
+        """Return the projections of attention in every layer."""
+        return tuple(f"ete.layers.*.attn.{part}_proj" for part in "qkvo")
+
     def layer_index(self, name: str) -> int:
         """Return the depth of a parameter; graph and heads stand at the output side."""
         if name in ("electrode_embed", "special_token") or name.startswith("ete.in_proj."):

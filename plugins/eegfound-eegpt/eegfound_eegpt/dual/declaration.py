@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eegfound.models import Checkpoint, FoundationModel, InputSpec
 from eegfound.nn.slices.tables import EEGPT_SIZES, PATCH, VOCABULARY
+from eegfound_eegpt.dual.recipes import TEN_TWENTY
 
 #: The sets of the paper's pretraining corpus.
 PRETRAINING = ("PhysioNet MI (EEGMMIDB)", "HGD", "TSU SSVEP benchmark", "SEED", "M3CV")
@@ -49,6 +50,23 @@ MODEL = FoundationModel(
             pretraining_datasets=PRETRAINING,
         ),
     ),
+    recipes={
+        "paper": {
+            "tuning": "conv_linear",
+            "adapter_channels": TEN_TWENTY,
+            "adapter_options": {"n_layers": 1, "bias": True, "max_norm": 1.0},
+            "head": "two_linear",
+            "head_hidden": 16,
+            "head_dropout": 0.5,
+            "optimizer": "adamw",
+            "lr": 4e-4,
+            "lr_schedule": "onecycle",
+            "warmup": 20,
+            "max_epochs": 100,
+            "train_batch_size": 64,
+            "weight_decay": 0.01,
+        }
+    },
     objective="eegfound_eegpt.dual.objective:build_objective",
     transformer="eegfound_eegpt.dual.estimators:EEGPTTransformer",
     classifier="eegfound_eegpt.dual.estimators:EEGPTClassifier",
