@@ -27,8 +27,12 @@ lint: $(VENV)/.installed
 
 benchmarks: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_features.py
-	$(BIN)/python benchmarks/bench_labram.py
 	$(BIN)/python benchmarks/bench_models.py
+	$(BIN)/python benchmarks/bench_encoding.py
+	$(BIN)/python benchmarks/bench_finetune.py
+	$(BIN)/python benchmarks/bench_latency.py
+	$(BIN)/python benchmarks/bench_scaling.py
+	$(BIN)/python benchmarks/bench_cache.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12 …"'

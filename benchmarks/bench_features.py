@@ -1,7 +1,10 @@
-"""Time vectorised features against a loop over channels.
+"""Time vectorised features against a loop over channels, and against torcheeg.
 
 Run it with one thread: ``OMP_NUM_THREADS=1 python benchmarks/bench_features.py``.
-Prints the median of several runs and the ratio.
+Prints the median of several runs and the ratio. torcheeg has two entropies, ``V1``
+(windows, Fourier transform: ours, one bin lower) and one with a band-pass filter;
+they take one epoch at a time and are left out where torcheeg cannot be imported
+(``pip install torcheeg``).
 """
 
 from __future__ import annotations
@@ -60,6 +63,54 @@ def power_loop(X: np.ndarray) -> np.ndarray:
     return out.reshape(len(X), -1)
 
 
+def torcheeg_entropies(seconds: int) -> dict:
+    """Return torcheeg's differential entropies of an array of epochs, by name.
+
+    Raises
+    ------
+    ImportError
+        If torcheeg, or something that it imports, is not installed.
+    """
+    from peers import stand_in_for_torchaudio
+
+    stand_in_for_torchaudio()
+    from torcheeg.transforms import BandDifferentialEntropy, BandDifferentialEntropyV1
+
+    common = {
+        "sampling_rate": SFREQ, "band_dict": {k: list(v) for k, v in DE_BANDS.items()},
+    }  # fmt: skip
+    filtered = BandDifferentialEntropy(**common)
+    windows = BandDifferentialEntropyV1(**common, num_window=seconds)
+
+    def mean_of_windows(X: np.ndarray) -> np.ndarray:
+        found = np.stack([windows(eeg=epoch)["eeg"] for epoch in X])
+        return found.reshape(*X.shape[:2], seconds, -1).mean(axis=2)
+
+    return {
+        "BandDifferentialEntropyV1": mean_of_windows,
+        "BandDifferentialEntropy": lambda X: np.stack([filtered(eeg=x)["eeg"] for x in X]),
+    }
+
+
+def compare_torcheeg(X: np.ndarray, seconds: int, repeats: int) -> None:
+    """Time our entropy and torcheeg's of the same epochs."""
+    try:
+        rivals = torcheeg_entropies(seconds)
+    except ImportError as error:
+        print(f"torcheeg: left out ({error})")
+        return
+    ours = DifferentialEntropy(sfreq=SFREQ, unit="uV").fit(X)
+    # Channels of other amplitudes, so that there is something to agree on.
+    X = X * np.geomspace(0.2, 5, X.shape[1])[:, None]
+    for name, theirs in rivals.items():
+        agree = np.corrcoef(ours.transform(X).ravel(), theirs(X).ravel())[0, 1]
+        mine, other = (median_seconds(f, X, repeats) for f in (ours.transform, theirs))
+        print(
+            f"DifferentialEntropy vs torcheeg's {name}: {1e3 * mine:.1f} ms vs "
+            f"{1e3 * other:.1f} ms, {other / mine:.1f}x (correlation of values {agree:.3f})"
+        )
+
+
 def median_seconds(function, X, repeats: int) -> float:
     """Return the median wall time of ``function(X)``."""
     function(X)
@@ -91,6 +142,7 @@ def main() -> None:
         np.testing.assert_allclose(step(X), rival(X), rtol=1e-6)
         ours, theirs = (median_seconds(f, X, options.repeats) for f in (step, rival))
         print(f"{name}: {1e3 * ours:.1f} ms vs {1e3 * theirs:.1f} ms, {theirs / ours:.1f}x")
+    compare_torcheeg(X, options.seconds, options.repeats)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def timed(job, rounds: int) -> dict:
     return {"rates": rates, "peak": peak_mb(), "own": peak_mb() - before}
 
 
-def ours(model: str, size: str | None, threads: int, rounds: int) -> dict:
+def ours(model: str, size: str | None, batch_size: int | None, threads: int, rounds: int) -> dict:
     """Time a Transformer of the suite."""
     import numpy as np
 
@@ -56,7 +56,13 @@ def ours(model: str, size: str | None, threads: int, rounds: int) -> dict:
     X = X.astype(np.float32)
     info = ef.ChannelInfo(MOTOR, 200)
     enc = ef.make_transformer(
-        model, size=size, checkpoint=None, info=info, n_threads=threads, on_unknown="drop"
+        model,
+        size=size,
+        checkpoint=None,
+        info=info,
+        n_threads=threads,
+        on_unknown="drop",
+        batch_size=batch_size,
     )
     enc.fit(X)
     parameters = sum(p.numel() for p in enc.encoder_.network.parameters())
@@ -109,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*")
     parser.add_argument("--size", help="named size, for a single model")
+    parser.add_argument("--batch-size", type=int, help="epochs per forward pass of ours")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--row", choices=["ours", "theirs"], help=argparse.SUPPRESS)
@@ -116,9 +123,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if args.row:
         rest = (args.threads, args.rounds)
-        row = ours(args.models[0], args.size, *rest) if args.row == "ours" else theirs(
-            args.models[0], *rest
-        )  # fmt: skip
+        if args.row == "ours":
+            row = ours(args.models[0], args.size, args.batch_size, *rest)
+        else:
+            row = theirs(args.models[0], *rest)
         print(json.dumps(row))
         return
     import importlib.metadata
@@ -134,7 +142,8 @@ def main() -> None:
     common = ("--threads", str(args.threads), "--rounds", str(args.rounds))
     for model in args.models or ef.list_models():
         size = ("--size", args.size) if args.size else ()
-        mine = child("--row", "ours", "--models", model, *size, *common)
+        batch = ("--batch-size", str(args.batch_size)) if args.batch_size else ()
+        mine = child("--row", "ours", "--models", model, *size, *batch, *common)
         print(line(f"{model} ({mine.get('size', '-')})", mine), flush=True)
         if model not in PEERS or "error" in mine:
             continue

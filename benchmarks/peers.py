@@ -54,6 +54,15 @@ def import_braindecode_models():
     ImportError
         If braindecode is not installed or cannot be imported.
     """
+    stand_in_for_torchaudio()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import braindecode.models
+    return braindecode.models
+
+
+def stand_in_for_torchaudio() -> None:
+    """Put an empty module in torchaudio's place where it cannot be imported."""
     try:
         import torchaudio  # noqa: F401
     except (ImportError, OSError):
@@ -66,10 +75,6 @@ def import_braindecode_models():
             sys.modules[name] = module
             if "." in name:
                 setattr(sys.modules["torchaudio"], name.split(".")[1], module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import braindecode.models
-    return braindecode.models
 
 
 def _absent(name: str) -> type:
@@ -131,3 +136,35 @@ def braindecode_labram(network, ch_names, n_times: int):
         raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
     model.final_layer = torch.nn.Identity()
     return model.eval()
+
+
+def braindecode_twin(model: str, network, ch_names: list[str], seconds: float):
+    """Return braindecode's network with our weights, and a read-out like our mean.
+
+    Parameters
+    ----------
+    model : {"labram", "eegpt"}
+        The model.
+    network : EncoderNetwork
+        Ours, of the size that braindecode has.
+    ch_names : list of str
+        Electrodes.
+    seconds : float
+        Length of a window.
+
+    Returns
+    -------
+    twin : Module
+        braindecode's.
+    embed : callable
+        ``embed(twin, signal)`` gives ``(n_epochs, n_features)``.
+    """
+    if model == "labram":
+        twin = braindecode_labram(network, ch_names, int(200 * seconds))
+        return twin, lambda net, x: net(x, ch_names=ch_names)
+    twin, _ = braindecode_network(model, ch_names, seconds)
+    state = {f"target_encoder.{key}": value.clone() for key, value in network.state_dict().items()}
+    missing, unexpected = twin.load_state_dict(state, strict=False)
+    if unexpected or any(key.startswith("target_encoder.") for key in missing):
+        raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
+    return twin, lambda net, x: net(x).mean(dim=1).flatten(1)

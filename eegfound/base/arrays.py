@@ -94,7 +94,7 @@ def as_3d(X: np.ndarray, *, info: ChannelInfo | None = None) -> np.ndarray:
     return X
 
 
-def presence_mask(X: np.ndarray) -> np.ndarray:
+def presence_mask(X: np.ndarray, *, first: int = 0) -> np.ndarray:
     """Return which channels were recorded in each epoch.
 
     A channel that is NaN throughout was not recorded. A channel that is NaN
@@ -104,6 +104,8 @@ def presence_mask(X: np.ndarray) -> np.ndarray:
     ----------
     X : ndarray, shape (n_epochs, n_channels, n_times)
         Signals.
+    first : int
+        Number of the first epoch, for messages about a part of a larger array.
 
     Returns
     -------
@@ -130,9 +132,9 @@ def presence_mask(X: np.ndarray) -> np.ndarray:
     if ((share > 0) & (share < 1)).any():
         epoch, channel = np.argwhere(~finite)[np.argmax((share > 0) & (share < 1))]
         raise SpecError(
-            f"X contains NaN in part of a channel (epoch {epoch}, channel {channel}). A channel "
-            "that is NaN throughout means 'not recorded'; interpolate or drop the epochs where "
-            "only some samples are missing."
+            f"X contains NaN in part of a channel (epoch {first + epoch}, channel {channel}). A "
+            "channel that is NaN throughout means 'not recorded'; interpolate or drop the epochs "
+            "where only some samples are missing."
         )
     presence = finite.copy()
     presence[~finite] = share == 0
@@ -140,6 +142,6 @@ def presence_mask(X: np.ndarray) -> np.ndarray:
     if empty.any():
         raise SpecError(
             f"X contains NaN in every channel of {int(empty.sum())} epoch(s), first at index "
-            f"{int(np.argmax(empty))}: nothing was recorded there, drop them."
+            f"{first + int(np.argmax(empty))}: nothing was recorded there, drop them."
         )
     return presence

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from eegfound.base import CheckpointError, SpecError
+from eegfound.estimators._compiled import CompiledNetwork
+from eegfound.estimators._precision import (
+    AGREEMENT,
+    FLOAT32,
+    Precision,
+    agreement,
+    check_dtype,
+    has_bfloat16,
+    placed_copy,
+    precision_of,
+)
 from eegfound.models import FoundationModel, get_model
 from eegfound.models.loading import LoadedEncoder, build_random, load_encoder, load_state
 from eegfound.models.network import EncoderNetwork
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_device(device: str) -> str:
@@ -28,13 +38,6 @@ def resolve_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise SpecError(f"device={device!r}: torch sees no CUDA device here; use device='auto'.")
     return device
-
-
-def resolve_dtype(dtype: str) -> torch.dtype:
-    """Return the torch dtype called ``dtype``."""
-    if dtype not in DTYPES:
-        raise SpecError(f"dtype={dtype!r} is not one of {sorted(DTYPES)}.")
-    return DTYPES[dtype]
 
 
 class EncoderHandle:
@@ -75,7 +78,7 @@ class EncoderHandle:
             self.checkpoint = str(loaded.file.path)
             self.checkpoint_name = loaded.file.published
         self._network: EncoderNetwork | None = loaded.network
-        self._placed: dict[tuple[str, torch.dtype], EncoderNetwork] = {}
+        self._forget()
 
     @classmethod
     def load(
@@ -133,15 +136,71 @@ class EncoderHandle:
             f"{self.sha256}) were not found: {'; '.join(problems)}"
         )
 
-    def placed(self, device: str, dtype: torch.dtype) -> EncoderNetwork:
+    def _forget(self) -> None:
+        """Start with no copies: they belong to this process."""
+        self._placed: dict[tuple[str, Precision], EncoderNetwork] = {}
+        self._tuned: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
+        self._compiled: dict[tuple[str, Precision], CompiledNetwork] = {}
+        self._chosen: dict[str, Precision] = {}
+
+    def precision(
+        self, dtype: str, device: str, probe: Callable[[Precision], torch.Tensor]
+    ) -> Precision:
+        """Return the numbers that ``dtype`` means on a device.
+
+        Parameters
+        ----------
+        dtype : str
+            Name of a precision. ``"auto"``: bfloat16 on a device that has it in
+            hardware, if the embeddings then agree with float32's.
+        device : str
+            Torch device.
+        probe : callable
+            Gives embeddings of some epochs in a precision; called once per
+            handle, and only where there is a choice.
+
+        Returns
+        -------
+        Precision
+            What weights are rounded to, and what is computed with.
+        """
+        check_dtype(dtype)
+        if dtype != "auto":
+            return precision_of(dtype, device)
+        if not has_bfloat16(device):
+            return FLOAT32
+        if device not in self._chosen:
+            reduced = precision_of("bfloat16", device)
+            agree = agreement(probe(FLOAT32), probe(reduced)) >= AGREEMENT
+            self._chosen[device] = reduced if agree else FLOAT32
+        return self._chosen[device]
+
+    def placed(self, device: str, dtype: torch.dtype | Precision) -> EncoderNetwork:
         """Return the network on a device and in a precision."""
-        if device == "cpu" and dtype == torch.float32:
+        precision = dtype if isinstance(dtype, Precision) else Precision(dtype, dtype)
+        if device == "cpu" and precision == FLOAT32:
             return self.network
-        if (device, dtype) not in self._placed:
-            self._placed[device, dtype] = (
-                copy.deepcopy(self.network).to(device=device, dtype=dtype).eval()
-            )
-        return self._placed[device, dtype]
+        if (device, precision) not in self._placed:
+            self._placed[device, precision] = placed_copy(self.network, device, precision)
+        return self._placed[device, precision]
+
+    def placed_tuned(self, network: Any, device: str, precision: Precision) -> Any:
+        """Return a tuned network likewise; copied again only after it has changed."""
+        if device == "cpu" and precision == FLOAT32 and not next(network.parameters()).is_cuda:
+            return network
+        # Every change of a tensor in place, as optimizers make them, is counted by torch.
+        tensors = (*network.parameters(), *network.buffers())
+        state = (device, precision, *((t.data_ptr(), t._version) for t in tensors))
+        made = self._tuned.get(network)
+        if made is None or made[0] != state:
+            made = self._tuned[network] = (state, placed_copy(network, device, precision))
+        return made[1]
+
+    def compiled(self, device: str, precision: Precision) -> CompiledNetwork:
+        """Return :meth:`placed` through ``torch.compile``, once per process."""
+        if (device, precision) not in self._compiled:
+            self._compiled[device, precision] = CompiledNetwork(self.placed(device, precision))
+        return self._compiled[device, precision]
 
     def trainable_copy(self) -> EncoderNetwork:
         """Return a copy of the network that may be trained."""
@@ -151,7 +210,9 @@ class EncoderHandle:
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"_network": None, "_placed": {}}
+        state = self.__dict__ | {"_network": None}
+        for own in ("_placed", "_tuned", "_compiled", "_chosen"):
+            del state[own]
         if self.weights == "random":
             from safetensors.torch import save
 
@@ -163,6 +224,7 @@ class EncoderHandle:
     def __setstate__(self, state: dict[str, Any]) -> None:
         tensors = state.pop("_tensors", None)
         self.__dict__.update(state)
+        self._forget()
         if tensors is not None:
             from safetensors.torch import load
 

@@ -25,6 +25,7 @@ from eegfound.base import (
     unit_factor,
 )
 from eegfound.base.units import PLAUSIBLE_VOLTS
+from eegfound.estimators._streaming import blocks
 from eegfound.models import FoundationModel, InputSpec
 
 
@@ -84,11 +85,19 @@ class InputPlan:
         ndarray of bool, shape (n_epochs, n_used)
             Presence of the used channels.
         """
-        used = X if len(self.picks) == X.shape[1] else X[:, list(self.picks)]
-        presence = presence_mask(used)
-        self._check_each(used, presence)
+        presence = np.empty((len(X), len(self.picks)), dtype=bool)
+        sizes, sample = np.empty(len(X)), []
+        count = presence.size
+        step = 1 if count <= 256 else count // 256 + 1  # an even sample says as much as the whole
+        for part in blocks(X):
+            used = self._used(X[part])
+            few = used[..., :: max(1, X.shape[-1] // 128)].reshape(presence[part].size, -1)
+            sample.append(few[-part.start * presence.shape[1] % step :: step].copy())
+            presence[part] = presence_mask(used, first=part.start)
+            sizes[part] = self._sizes(used, presence[part])
+        self._warn_odd(sizes)
         try:
-            check_unit(used, self.unit)
+            check_unit(np.concatenate(sample)[np.newaxis], self.unit)
         except UnitError as error:
             if self.strict:
                 raise
@@ -103,17 +112,26 @@ class InputPlan:
         self.n_model_times(X.shape[-1], warn=True)
         return presence
 
-    def _check_each(self, used: np.ndarray, presence: np.ndarray) -> None:
-        """Warn of single epochs whose unit seems to be another one."""
+    def _used(self, X: np.ndarray) -> np.ndarray:
+        """Return the used channels: ``X`` itself where that is all of them, in order."""
+        return X if self.picks == tuple(range(X.shape[1])) else X[:, list(self.picks)]
+
+    def _sizes(self, used: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """Return the amplitude of each epoch in volts, in the middle of its channels."""
         few = used[..., :: max(1, used.shape[-1] // 64)]
         spread = np.abs(few - few.mean(axis=-1, keepdims=True)).mean(axis=-1)
+        if presence.all():
+            return np.median(spread, axis=1) * unit_factor(self.unit)
         spread[~presence] = np.nan
-        size = np.nanmedian(spread, axis=1) * unit_factor(self.unit)
-        odd = np.flatnonzero(size > 10 * PLAUSIBLE_VOLTS[1])
-        if 0 < len(odd) < len(size):
+        return np.nanmedian(spread, axis=1) * unit_factor(self.unit)
+
+    def _warn_odd(self, sizes: np.ndarray) -> None:
+        """Warn of single epochs whose unit seems to be another one."""
+        odd = np.flatnonzero(sizes > 10 * PLAUSIBLE_VOLTS[1])
+        if 0 < len(odd) < len(sizes):
             warnings.warn(
                 f"{len(odd)} epoch(s), first at index {odd[0]}, have an amplitude of "
-                f"{size[odd[0]]:.2g} V, which is not EEG: another unit=, or artefacts?",
+                f"{sizes[odd[0]]:.2g} V, which is not EEG: another unit=, or artefacts?",
                 SignalWarning,
                 stacklevel=5,
             )
@@ -170,20 +188,29 @@ class InputPlan:
             In the model's unit and rate; NaN where not recorded.
         """
         spec = self.spec
-        used = X if self.picks == tuple(range(X.shape[1])) else X[:, list(self.picks)]
-        factor = unit_factor(self.unit) * spec.volts_to_model
+        used, length = self._used(X), self.n_model_times(X.shape[-1])
+        same_rate = self.info.sfreq == spec.sfreq
+        if same_rate and used.shape[-1] > length:
+            used = used[..., :length]
         # Scale in the caller's precision, then go to float32 once: volts in
         # float32 are fine, but volts squared downstream would not be.
-        signal = np.multiply(used, factor, dtype=np.result_type(used.dtype, np.float32))
+        wide = np.result_type(used.dtype, np.float32)
+        last = same_rate and spec.reference != "average"
+        signal: np.ndarray = np.empty(used.shape, dtype=np.float32 if last else wide)
+        factor = unit_factor(self.unit) * spec.volts_to_model
+        np.multiply(used, factor, out=signal, dtype=wide, casting="same_kind")
         if spec.reference == "average":
             # A channel on its own is no average: nothing of it would be left.
-            several = (~np.isnan(signal[..., :1])).sum(axis=1, keepdims=True) > 1
-            signal -= np.where(several, np.nanmean(signal, axis=1, keepdims=True), 0)
-        if self.info.sfreq != spec.sfreq:
+            if presence.all():
+                if presence.shape[1] > 1:
+                    signal -= signal.mean(axis=1, keepdims=True)
+            else:
+                several = presence.sum(axis=1)[:, None, None] > 1
+                signal -= np.where(several, np.nanmean(signal, axis=1, keepdims=True), 0)
+        if not same_rate:
             from eegfound.preprocessing.resampling import resample
 
             signal = resample(signal, self.info.sfreq, spec.sfreq, method=spec.resampling)
-        length = self.n_model_times(X.shape[-1])
         if signal.shape[-1] < length:
             filled = np.zeros((*signal.shape[:-1], length), dtype=np.float32)
             filled[..., : signal.shape[-1]] = signal
@@ -201,7 +228,7 @@ def plan_input(
     on_unknown: str = "raise",
     on_short: str = "raise",
 ) -> InputPlan:
-    """Decide how arrays of ``n_channels`` channels enter a model.
+    """Decide how arrays enter a model.
 
     Parameters
     ----------

@@ -119,10 +119,10 @@ def resolve(
             if source.get(option.name) is not None:
                 chosen[option.name] = source[option.name]
                 break
-    shares = [source.get("max_epochs") for source in (given, recipe)]
-    if given.get("warmup") is None and recipe.get("warmup") and all(shares):
+    length, usual = given.get("max_epochs"), recipe.get("max_epochs")
+    if given.get("warmup") is None and recipe.get("warmup") and length and usual:
         # A shorter training than the recipe's warms up for the same share of it.
-        chosen["warmup"] = recipe["warmup"] * min(1.0, shares[0] / shares[1])
+        chosen["warmup"] = recipe["warmup"] * min(1.0, length / usual)
     return TrainingOptions(**chosen)
 
 

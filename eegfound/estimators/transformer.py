@@ -54,8 +54,21 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         independent of neighbours to the bit on the CPU, 64 on a GPU.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
-    dtype : {"float32", "bfloat16", "float16"}
-        Precision of the network; embeddings are float32 in any case.
+    dtype : {"float32", "bfloat16", "float16", "auto"}
+        Precision of the network; embeddings are float32 in any case. Where a
+        processor would have to emulate the arithmetic, weights are rounded to
+        it and computed with in float32. ``"auto"`` is bfloat16 on a device that
+        has it in hardware, if the embeddings of some noise then have a cosine
+        of at least 0.999 with those in float32; else it is float32.
+    compile : bool
+        Run the network through ``torch.compile``: each shape is compiled once
+        per process (a minute or so) and compared with the network itself.
+        Embeddings agree up to rounding, no longer to the bit.
+    cache : None | True | str | path-like
+        Keep embeddings on disk, so that each epoch is encoded once, however
+        many folds, candidates and processes ask for it: True for the default
+        place (``eegfound cache info`` names it), or a folder. Numbers are the
+        same with and without. None keeps nothing.
     n_threads : int | None
         Threads used on the CPU. None takes the share of this process.
     model_params : dict | None
@@ -125,6 +138,8 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         batch_size: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        compile: bool = False,
+        cache: Any = None,
         n_threads: int | None = None,
         model_params: dict[str, Any] | None = None,
         random_state: Any = 0,
@@ -142,6 +157,8 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
+        self.compile = compile
+        self.cache = cache
         self.n_threads = n_threads
         self.model_params = model_params
         self.random_state = random_state
@@ -165,11 +182,25 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
             The estimator itself.
         """
         X = self._read(X, reset=True)
-        presence = self.plan_.check(X)
+        presence = self._presence(X)
         self._load_encoder()
         self._fit_front_end(X, presence, groups)
-        self.n_features_out_ = self._features(X[:1], presence[:1]).shape[1]
+        some = self._first_epochs(presence)
+        self.n_features_out_ = self._features(X[some], presence[some]).shape[1]
         return self
+
+    def _first_epochs(self, presence: np.ndarray) -> np.ndarray:
+        """Return the epochs that tell the number of features.
+
+        One is enough. With a cache they are kept, so it takes as many as share
+        a forward pass on the CPU: encoding one takes as long.
+        """
+        if self.cache is None or self.cache is False:
+            return np.arange(1)
+        alike = np.flatnonzero((presence == presence[0]).all(axis=1))
+        wanted = self.batch_size
+        whole = isinstance(wanted, int) and wanted > 0  # if it is not, encoding will say so
+        return alike[: wanted if whole else self._model().micro_batch]
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed windows.
@@ -186,7 +217,7 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         """
         self._check_fitted()
         X = self._read(X, reset=False)
-        features = self._features(X, self.plan_.check(X))
+        features = self._features(X, self._presence(X))
         if features.shape[1] != self.n_features_out_:
             from eegfound.base import SpecError
 

@@ -1,0 +1,161 @@
+"""Embeddings of LaBraM (base) and EEGPT (large): the suite beside braindecode.
+
+Same weights, same windows (22 electrodes, 4 s), same threads, all in one
+process, in turn and in random order. Ours goes from volts to the embedding,
+braindecode's network gets windows that are prepared already. Prints epochs per
+second (median, min-max over rounds), the share of this machine's own matrix
+product peak, the agreement of embeddings and the ratios, for float32,
+bfloat16 and ``dtype="auto"``. Where the processor has no bfloat16
+instructions, the suite computes in float32 with rounded weights and braindecode
+emulates (timed once, on few windows). Needs braindecode.
+
+    python benchmarks/bench_encoding.py [--models labram eegpt] [--threads 1] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+
+import numpy as np
+import torch
+from bench_models import MOTOR
+from peers import braindecode_twin
+
+import eegfound as ef
+
+NAMES = [name.upper() for name in MOTOR]
+SECONDS, SFREQ = 4, {"labram": 200.0, "eegpt": 256.0}
+EPOCHS = {"labram": 64, "eegpt": 16}
+DTYPES = ("float32", "bfloat16", "auto")
+#: Windows of what may be slow to emulate.
+FEW = 4
+
+
+def gemm_peak(dtype: torch.dtype, n: int = 1024) -> float:
+    """Return the best rate of a square matrix product in FLOP/s."""
+    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best
+
+
+def flops(model: str, network: torch.nn.Module) -> float:
+    """Return floating-point operations of one epoch in the blocks' matrix products."""
+    width, depth = network.width, network.n_layers
+    if model == "labram":
+        sequences, tokens = 1, 1 + len(NAMES) * SECONDS
+    else:
+        sequences, tokens = int(SECONDS * 4), len(NAMES) + network.n_summary
+    each = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
+    return depth * sequences * each
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the smallest cosine between rows."""
+    n = min(len(a), len(b))
+    a, b = a[:n].astype(float), b[:n].astype(float)
+    along = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return float(along.min())
+
+
+def compare(model: str, threads: int, rounds: int) -> None:
+    """Time one model on both sides and print its table."""
+    rng = np.random.default_rng(0)
+    n_epochs, sfreq = EPOCHS[model], SFREQ[model]
+    X = 1e-5 * rng.standard_normal((n_epochs, len(NAMES), int(SECONDS * sfreq)))
+    X = X.astype(np.float32)
+    info = ef.ChannelInfo(NAMES, sfreq)
+    encoders = {
+        dtype: ef.make_transformer(
+            model, checkpoint=None, info=info, dtype=dtype, n_threads=threads
+        ).fit(X[:1])
+        for dtype in DTYPES
+    }  # fmt: skip
+    plain = encoders["float32"]
+    network, plan = plain.encoder_.network, plain.plan_
+    twin, embed = braindecode_twin(model, network, NAMES, SECONDS)
+    signal = torch.from_numpy(plan.apply(X, plan.check(X)))
+    half, _ = braindecode_twin(model, network, NAMES, SECONDS)
+    half = half.to(torch.bfloat16)
+
+    def run_peer(net: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return embed(net, x).float().numpy()
+
+    jobs = {
+        ("eegfound", dtype): lambda enc=enc: enc.transform(X) for dtype, enc in encoders.items()
+    }
+    jobs["braindecode", "float32"] = lambda: run_peer(twin, signal)
+    outputs = {key: job() for key, job in jobs.items()}
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
+    for _ in range(rounds):
+        for index in rng.permutation(len(jobs)):
+            key = list(jobs)[index]
+            start = time.perf_counter()
+            jobs[key]()
+            times[key].append((time.perf_counter() - start) / n_epochs)
+    few = signal[:FEW].to(torch.bfloat16)
+    try:
+        start = time.perf_counter()
+        outputs["braindecode", "bfloat16"] = run_peer(half, few)
+        times["braindecode", "bfloat16"] = [(time.perf_counter() - start) / FEW]
+    except RuntimeError as error:
+        print(f"  braindecode in bfloat16: {error}")
+
+    print(f"\n{model} ({plain.encoder_.size}), {n_epochs} epochs x {len(NAMES)} ch x {SECONDS} s")
+    reference, work = outputs["braindecode", "float32"], flops(model, network)
+    peak = gemm_peak(torch.float32)
+    for key in sorted(times):
+        rates = [1 / t for t in times[key]]
+        middle = statistics.median(rates)
+        print(
+            f"  {' '.join(key):22} {middle:7.2f} epochs/s ({min(rates):.2f}-{max(rates):.2f}), "
+            f"{100 * middle * work / peak:3.0f} % of the float32 peak, "
+            f"cosine to braindecode float32 {cosine(outputs[key], reference):.6f}"
+        )
+    precision = encoders["auto"].encoder_.precision("auto", "cpu", lambda p: torch.ones(1, 1))
+    print(f"  dtype='auto' is {precision.name} here")
+    for rival in ("float32", "bfloat16"):
+        theirs = times.get(("braindecode", rival))
+        if theirs is None:
+            continue
+        for dtype in DTYPES:
+            mine = times["eegfound", dtype]
+            told = f"ratio of ours in {dtype:8} to braindecode in {rival:8}"
+            if len(theirs) == len(mine):
+                ratios = [b / a for a, b in zip(mine, theirs)]
+                told += f" {statistics.median(ratios):6.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            else:
+                told += f" {statistics.median(theirs) / statistics.median(mine):6.2f}"
+            print(f"  {told}")
+
+
+def main() -> None:
+    """Compare all models."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=["labram", "eegpt"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    warnings.simplefilter("ignore")
+    from eegfound.estimators._precision import has_bfloat16
+
+    print(
+        f"{args.threads} thread(s), {args.rounds} rounds in random order, torch "
+        f"{torch.__version__}, bfloat16 in hardware: {has_bfloat16('cpu')}, float32 peak "
+        f"{gemm_peak(torch.float32) / 1e9:.0f} GFLOP/s, bfloat16 "
+        f"{gemm_peak(torch.bfloat16) / 1e9:.0f}"
+    )
+    for model in args.models:
+        compare(model, args.threads, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
