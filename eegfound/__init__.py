@@ -44,6 +44,7 @@ _MODULES = (
     "models",
     "montage",
     "preprocessing",
+    "search",
     "testing",
 )
 

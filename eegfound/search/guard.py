@@ -1,0 +1,122 @@
+"""What a study is about: going on with another question is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from eegfound.base import SpecError
+from eegfound.benchmark.identity import describe, digest
+from eegfound.search.space import Sampler
+
+QUESTION = "eegfound:question"
+#: Parameters that change how long a fit takes, not what it gives.
+_PRACTICAL = frozenset(
+    {"n_jobs", "verbose", "memory", "cache", "device", "n_threads", "batch_size", "pre_dispatch",
+     "compile", "resume_dir", "activation_memory_mb"}
+)  # fmt: skip
+_WORDS = {
+    "data": "X, y or the fit parameters",
+    "folds": "the folds (groups, or a shuffling cv without random_state)",
+    "estimator": "the estimator",
+    "scoring": "scoring or refit",
+    "space": "param_distributions",
+}
+
+
+def _without_practical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_practical(v) for k, v in value.items() if k not in _PRACTICAL}
+    if isinstance(value, list):
+        return [_without_practical(item) for item in value]
+    return value
+
+
+def _hash(value: Any) -> str:
+    if hasattr(value, "get_data") and hasattr(value, "events"):  # mne.Epochs
+        value = value.get_data(copy=False)
+    return str(joblib.hash(value))
+
+
+def question(
+    *,
+    X: Any,
+    y: Any,
+    fit_params: Any,
+    splits: Sequence[tuple[Any, Any]],
+    estimator: Any,
+    scoring: Any,
+    sampler: Sampler,
+) -> dict[str, str]:
+    """Return digests of everything that a trial's score depends on.
+
+    Parameters
+    ----------
+    X, y : array-like
+        Data.
+    fit_params : dict
+        What is passed to ``fit`` beside them.
+    splits : sequence of (train, test)
+        Indices of the folds.
+    estimator : estimator
+        The estimator before its parameters are set.
+    scoring : object
+        What is maximized and scored.
+    sampler : Sampler
+        The space.
+
+    Returns
+    -------
+    dict of str to str
+        One digest per part.
+    """
+    indices = [[np.asarray(train), np.asarray(test)] for train, test in splits]
+    return {
+        "data": digest(_hash(X), _hash(y), _hash(sorted((fit_params or {}).items()))),
+        "folds": digest(_hash(indices)),
+        "estimator": digest(_without_practical(describe(estimator))),
+        "scoring": digest(describe(scoring)),
+        "space": digest(sampler.describe()),
+    }
+
+
+def check_question(study: optuna.Study, asked: dict[str, str], place: str) -> None:
+    """Write down what a study is about, or compare with what it is about.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        New or reopened.
+    asked : dict of str to str
+        From :func:`question`.
+    place : str
+        The storage, for the message.
+
+    Raises
+    ------
+    SpecError
+        If the study's trials answer another question.
+    """
+    known = study.user_attrs.get(QUESTION)
+    if known is None:
+        states = tuple(s for s in TrialState if s != TrialState.WAITING)
+        if study.get_trials(deepcopy=False, states=states):
+            raise SpecError(
+                f"The study {study.study_name!r} in {place} has trials of another program, of "
+                "which nothing is known: choose another study_name."
+            )
+        study.set_user_attr(QUESTION, asked)
+        return
+    other = [part for part in _WORDS if known.get(part) != asked.get(part)]
+    if other:
+        raise SpecError(
+            f"The study {study.study_name!r} in {place} was made with other values of: "
+            f"{'; '.join(_WORDS[part] for part in other)}. Its scores cannot stand beside new "
+            "ones. Choose another study_name, or study_name=None for a study of each fit (nested "
+            "cross-validation needs that)."
+        )
