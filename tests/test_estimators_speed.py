@@ -194,6 +194,7 @@ def test_dtype_auto_is_float32_without_instructions_for_less(monkeypatch):
 def test_dtype_auto_is_bfloat16_where_it_is_fast_and_agrees(monkeypatch):
     for module in (_handle, _precision):
         monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(_handle, "_CHOSEN", {})
     X = eeg()
     exact = encoder().fit_transform(X)
     enc = encoder(dtype="auto").fit(X)
@@ -206,6 +207,7 @@ def test_dtype_auto_is_bfloat16_where_it_is_fast_and_agrees(monkeypatch):
     assert pickle.loads(pickle.dumps(enc)).transform(X).tobytes() == out.tobytes()
     # A network that does not agree stays in float32.
     monkeypatch.setattr(_handle, "AGREEMENT", 1.0)
+    monkeypatch.setattr(_handle, "_CHOSEN", {})
     np.testing.assert_array_equal(encoder(dtype="auto").fit_transform(X), exact)
 
 

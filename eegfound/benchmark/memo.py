@@ -97,6 +97,9 @@ class EncodedOnce(TransformerMixin, BaseEstimator):
         Shared memory.
     """
 
+    # As the encoders themselves: with metadata routing, ask for groups.
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012
+
     def __init__(self, encoder: Any, memo: EmbeddingMemo) -> None:
         self.encoder = encoder
         self.memo = memo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from eegfound.cli import benchmark, conformance, doctor, embed, listing, new_plugin
+from eegfound.cli import benchmark, cache, conformance, doctor, embed, listing, new_plugin, tune
 
 app = typer.Typer(
     name="eegfound",
@@ -19,5 +19,7 @@ app.command("plugins")(listing.plugins)
 app.command("doctor")(doctor.doctor)
 app.command("embed")(embed.embed)
 app.command("benchmark")(benchmark.benchmark)
+app.command("tune")(tune.tune)
 app.command("conformance")(conformance.conformance)
 app.command("new-plugin")(new_plugin.new_plugin)
+app.add_typer(cache.app, name="cache")

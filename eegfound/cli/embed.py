@@ -32,6 +32,10 @@ def embed(
         bool, typer.Option("--no-filter", help="Take signals as they are.")
     ] = False,
     dtype: Annotated[str, typer.Option(help="Precision of the network.")] = "float32",
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Keep embeddings in this folder ('default': that of cache=True)."),
+    ] = None,
 ) -> None:
     """Embed every window of every recording.
 
@@ -67,7 +71,7 @@ def embed(
             part = parts / f"{_digest(recording, encoder, weights, cut)}.parquet"
             if not part.exists():
                 try:
-                    _embed_one(recording, encoder, cut, part)
+                    _embed_one(recording, encoder, cut, part, True if cache == "default" else cache)
                 except (SpecError, ValueError) as error:
                     failed.append(recording)
                     say(f"skipped {recording}: {error}", to=errors)
@@ -97,7 +101,7 @@ def _digest(recording: Path, encoder: Any, weights: str, cut: dict[str, Any]) ->
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def _embed_one(recording: Path, encoder: Any, cut: dict[str, Any], part: Path) -> None:
+def _embed_one(recording: Path, encoder: Any, cut: dict[str, Any], part: Path, cache: Any) -> None:
     import numpy as np
     import pandas as pd
     from sklearn.base import clone
@@ -107,7 +111,7 @@ def _embed_one(recording: Path, encoder: Any, cut: dict[str, Any], part: Path) -
     windows, info = recording_windows(
         read_recording(recording), encoder.model or encoder.default_model, **cut
     )
-    fitted = clone(encoder).set_params(info=info).fit(windows.data)
+    fitted = clone(encoder).set_params(info=info, cache=cache).fit(windows.data)
     table = pd.DataFrame(fitted.transform(windows.data), columns=fitted.get_feature_names_out())
     table.insert(0, "file", str(recording))
     table.insert(1, "window", np.arange(len(table)))

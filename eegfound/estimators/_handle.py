@@ -40,6 +40,10 @@ def resolve_device(device: str) -> str:
     return device
 
 
+#: What ``dtype="auto"`` came to, by weights, read-out and device.
+_CHOSEN: dict[tuple[str, str, str], Precision] = {}
+
+
 class EncoderHandle:
     """A frozen network of one estimator.
 
@@ -141,7 +145,6 @@ class EncoderHandle:
         self._placed: dict[tuple[str, Precision], EncoderNetwork] = {}
         self._tuned: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
         self._compiled: dict[tuple[str, Precision], CompiledNetwork] = {}
-        self._chosen: dict[str, Precision] = {}
 
     def precision(
         self, dtype: str, device: str, probe: Callable[[Precision], torch.Tensor]
@@ -157,7 +160,7 @@ class EncoderHandle:
             Torch device.
         probe : callable
             Gives embeddings of some epochs in a precision; called once per
-            handle, and only where there is a choice.
+            process and weights, and only where there is a choice.
 
         Returns
         -------
@@ -169,11 +172,12 @@ class EncoderHandle:
             return precision_of(dtype, device)
         if not has_bfloat16(device):
             return FLOAT32
-        if device not in self._chosen:
+        asked = (self.fingerprint, self.pooling, device)
+        if asked not in _CHOSEN:
             reduced = precision_of("bfloat16", device)
             agree = agreement(probe(FLOAT32), probe(reduced)) >= AGREEMENT
-            self._chosen[device] = reduced if agree else FLOAT32
-        return self._chosen[device]
+            _CHOSEN[asked] = reduced if agree else FLOAT32
+        return _CHOSEN[asked]
 
     def placed(self, device: str, dtype: torch.dtype | Precision) -> EncoderNetwork:
         """Return the network on a device and in a precision."""
@@ -211,7 +215,7 @@ class EncoderHandle:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_network": None}
-        for own in ("_placed", "_tuned", "_compiled", "_chosen"):
+        for own in ("_placed", "_tuned", "_compiled"):
             del state[own]
         if self.weights == "random":
             from safetensors.torch import save

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from eegfound.estimators._strategies import (
     PartialTuning,
     ReadoutTuning,
     Strategy,
-    second_stage,
 )
 from eegfound.estimators._threads import torch_threads
 from eegfound.estimators._training_set import TrainingSet
@@ -90,7 +90,10 @@ class TunableEstimator(FoundationEstimator):
                 raise SpecError(
                     f"second_stage={stage!r} is not one of ('partial', 'full', 'lora')."
                 )
-            strategy = second_stage(self, self._options(TUNINGS[stage]), TUNINGS[stage])
+            options = self._options(TUNINGS[stage])
+            if options.head_start == "zero":
+                options = replace(options, head_start="probe")
+            strategy = TUNINGS[stage](self, options)
         else:
             strategy = TUNINGS[tuning](self, self._options(TUNINGS[tuning]))
         strategy.check()
@@ -120,7 +123,7 @@ class TunableEstimator(FoundationEstimator):
     ) -> None:
         """Fit ``net_`` on windows, targets and weights."""
         strategy = self._check_tuning()
-        presence = self.plan_.check(X)
+        presence = self._presence(X)
         if groups is not None and len(groups) != len(X):
             raise SpecError(f"groups has {len(groups)} entries for {len(X)} epochs.")
         if not weight.all():  # an epoch without weight is an epoch that is not there
@@ -157,7 +160,7 @@ class TunableEstimator(FoundationEstimator):
         """Return the head's scores for new windows, in float64."""
         self._check_fitted()
         X = self._read(X, reset=False)
-        presence = self.plan_.check(X)
+        presence = self._presence(X)
         module = self.net_.module_.eval()
         tuned = None if isinstance(module, Head) else module.network
         if getattr(tuned, "fills_missing", False):
@@ -174,12 +177,21 @@ class TunableEstimator(FoundationEstimator):
             if flat.shape[1] != self.n_features_out_:
                 raise SpecError(
                     f"These windows give {flat.shape[1]} features but those of fit gave "
-                    f"{self.n_features_out_}: their length or electrodes differ. Use "
-                    "pooling='mean'."
+                    f"{self.n_features_out_}: their length or electrodes differ. "
+                    + self._way_to_other_lengths()
                 )
             with torch.inference_mode(), torch_threads(1):
                 scores.append(head(torch.from_numpy(flat).double()).numpy())
         return np.concatenate(scores)
+
+    def _way_to_other_lengths(self) -> str:
+        if self.reading_ == "pooled" and self._tuning() != "conv_linear":
+            return "Use pooling='mean'."
+        return (
+            f"head={self.options_.head!r} reads so many tokens or moments as there were in fit: "
+            f"pass windows of {self.n_times_in_} samples, or use head='linear' or 'mlp' with "
+            "pooling='mean'."
+        )
 
     def _double_head(self, module: Any) -> Any:
         """Return the head in float64, made anew when its tensors have changed."""

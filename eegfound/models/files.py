@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,18 @@ _NOT_WEIGHTS = {
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 digest of a file as lower-case hex."""
+    """Return the SHA-256 digest of a file as lower-case hex.
+
+    A file is read again only when its stamps have changed: every fit of a
+    search asks for the same checkpoint.
+    """
+    facts = os.stat(path)
+    stamps = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return _sha256_of(os.path.abspath(path), stamps)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, stamps: tuple[int, ...]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,0 +1,238 @@
+"""A search over a frozen LaBraM-Base with the embedding cache, beside what one would do without.
+
+On the bundled sample, five subject-wise folds and four settings of the head. Every
+scenario runs in a fresh process, with random weights, and the epochs that pass the
+network are counted there and in its workers (copies that fill a batch up count once).
+The cache is right if that is exactly the number of epochs, and cheap if a search
+takes at most 1.15 times one plain ``transform`` plus the head fits alone.
+
+    python benchmarks/bench_cache.py [--quick] [--skip none,memory]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from eegfound_labram import LaBraMTransformer
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+import eegfound as ef
+from eegfound.cache import cache_info
+from eegfound.models import get_model
+from eegfound.models.loading import load_encoder
+
+GRID = {"svc__C": [0.1, 1, 10, 100]}
+FOLDS, TRIALS, BOUND = 5, 40, 1.15
+COUNTED = "BENCH_CACHE_COUNTED"
+
+
+class Counted(LaBraMTransformer):
+    """LaBraM whose forward passes write down which epochs they were given."""
+
+    def _load_encoder(self):
+        handle = super()._load_encoder()
+        if not handle.network._forward_pre_hooks:
+            handle.network.register_forward_pre_hook(_note)
+        return handle
+
+
+def _note(_, arguments) -> None:
+    rows = {hashlib.sha1(row.numpy().tobytes()).hexdigest() for row in arguments[0].signal}
+    with open(os.environ[COUNTED], "a") as file:
+        file.write(" ".join(rows) + "\n")
+
+
+def sample(quick: bool):
+    X, y, groups, info = ef.datasets.load_sample()
+    keep = np.isin(groups, np.unique(groups)[: 10 if quick else None])
+    return X[keep], y[keep], groups[keep], info
+
+
+def search(pipe, X, y, groups, n_jobs=1):
+    grid = GridSearchCV(pipe, GRID, cv=GroupKFold(FOLDS), n_jobs=n_jobs, error_score="raise")
+    return grid.fit(X, y, groups=groups)
+
+
+def optuna_search(pipe, X, y, groups) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def objective(trial):
+        tried = clone(pipe).set_params(svc__C=trial.suggest_float("C", 1e-2, 1e3, log=True))
+        return cross_val_score(tried, X, y, groups=groups, cv=GroupKFold(FOLDS)).mean()
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(objective, n_trials=TRIALS)
+
+
+def scenario(name: str, place: str, quick: bool) -> dict[str, float]:
+    """Run one scenario in this process; only the search itself is timed."""
+    warnings.simplefilter("ignore")
+    X, y, groups, info = sample(quick)
+    head = make_pipeline(StandardScaler(), SVC())
+
+    def load(seconds=0.0):
+        load_encoder(get_model("labram"), checkpoint=None, pooling="mean")
+        time.sleep(seconds)  # or one worker would take all of these
+
+    def pipe(cache=None, memory=None):
+        encoder = Counted(info=info, checkpoint=None, cache=cache)
+        return make_pipeline(encoder, StandardScaler(), SVC(), memory=memory)
+
+    # Imports and building the network are nobody's fault: done before the clock starts.
+    if name in ("heads", "optuna heads"):
+        E = LaBraMTransformer(info=info, checkpoint=None).fit_transform(X)
+    else:
+        load()
+    if name == "two jobs":
+        joblib.Parallel(n_jobs=2)(joblib.delayed(load)(0.5) for _ in range(8))
+    begin = time.time()
+    if name == "plain":
+        Counted(info=info, checkpoint=None).fit_transform(X)
+    elif name == "heads":
+        search(head, E, y, groups)
+    elif name == "optuna heads":
+        optuna_search(head, E, y, groups)
+    elif name == "none":
+        search(pipe(), X, y, groups)
+    elif name == "memory":
+        search(pipe(memory=place), X, y, groups)
+    elif name == "optuna":
+        optuna_search(pipe(place), X, y, groups)
+    else:
+        search(pipe(place), X, y, groups, n_jobs=2 if name == "two jobs" else 1)
+    return {"begin": begin, "end": time.time()}
+
+
+def start(name: str, place: Path, counted: Path, quick: bool) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--scenario", name, "--place", str(place)]
+    return subprocess.Popen(
+        command + ["--quick"] * quick, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, COUNTED: str(counted)},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> dict[str, float]:
+    told, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"a scenario failed with exit code {process.returncode}")
+    return json.loads(told.splitlines()[-1])
+
+
+def passes(counted: Path) -> list[str]:
+    return counted.read_text().split() if counted.exists() else []
+
+
+class Run:
+    """Folder, counts and times of the scenarios."""
+
+    def __init__(self, quick: bool, folder: Path):
+        self.quick, self.folder = quick, folder
+        self.results: dict[str, tuple[float, int, int]] = {}
+
+    def __call__(self, label: str, name: str, place: str) -> float:
+        counted = self.folder / f"{label}.counted"
+        told = finish(start(name, self.folder / place, counted, self.quick))
+        return self.note(label, told["end"] - told["begin"], counted)
+
+    def note(self, label: str, seconds: float, counted: Path) -> float:
+        seen = passes(counted)
+        self.results[label] = (seconds, len(seen), len(set(seen)))
+        print(f"  {label:34s} {seconds:8.2f} s   {len(seen):6d} passes", flush=True)
+        return seconds
+
+    def killed(self, n_epochs: int) -> None:
+        """Kill a search when half of the epochs are encoded, and start it again."""
+        counted, place = self.folder / "killed.counted", self.folder / "killed"
+        first = start("cache", place, counted, self.quick)
+        while len(passes(counted)) < n_epochs // 2:
+            time.sleep(0.01)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        kept, before = cache_info(place).entries, len(passes(counted))
+        told = finish(start("cache", place, counted, self.quick))
+        self.note("cache, after a kill half-way", told["end"] - told["begin"], counted)
+        again = len(passes(counted)) - n_epochs
+        print(f"    kept {kept} of {before} at the kill; {again} in flight passed again")
+
+    def together(self) -> None:
+        """Two processes that share the cache and nothing else."""
+        counted, place = self.folder / "two.counted", self.folder / "two"
+        both = [start("cache", place, counted, self.quick) for _ in range(2)]
+        told = [finish(process) for process in both]
+        seconds = max(t["end"] for t in told) - min(t["begin"] for t in told)
+        self.note("cache, two processes", seconds, counted)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="10 of the 28 subjects")
+    parser.add_argument("--skip", default="", help="scenarios to leave out: none, memory")
+    parser.add_argument("--scenario", help=argparse.SUPPRESS)
+    parser.add_argument("--place", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.scenario:
+        print(json.dumps(scenario(options.scenario, options.place, options.quick)))
+        return
+    X, _, groups, _ = sample(options.quick)
+    n = len(X)
+    print(
+        f"{n} epochs of {X.shape[1]} electrodes and {X.shape[2]} samples, "
+        f"{len(np.unique(groups))} subjects, {FOLDS} folds x {len(GRID['svc__C'])} settings, "
+        f"LaBraM-Base, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(options.quick, Path(folder))
+        plain = [run("plain transform", "plain", "-")]
+        heads = run("head fits alone", "heads", "-")
+        searches = [run("GridSearchCV, cache", "cache", "one")]
+        searches.append(run("GridSearchCV, cache, 2 jobs", "two jobs", "jobs"))
+        plain.append(run("plain transform, again", "plain", "-"))
+        run("GridSearchCV, cache, tomorrow", "cache", "one")
+        run.killed(n)
+        run.together()
+        optuna_heads = run(f"Optuna, {TRIALS} trials, heads alone", "optuna heads", "-")
+        optuna = run(f"Optuna, {TRIALS} trials, cache", "optuna", "optuna")
+        plain.append(run("plain transform, once more", "plain", "-"))
+        for name, label in (("memory", "Pipeline(memory=...)"), ("none", "no cache")):
+            if name not in options.skip.split(","):
+                run(f"GridSearchCV, {label}", name, "memory")
+        once = sorted(plain)[1]
+        print(f"\nallowed: {BOUND} x (plain {once:.2f} s + heads {heads:.2f} s)")
+        print(f"{'':34s} {'seconds':>8s} {'of allowed base':>16s} {'passes per epoch':>17s}")
+        for label, (seconds, count, _) in run.results.items():
+            base = once + (optuna_heads if label.startswith("Optuna") else heads)
+            print(f"{label:34s} {seconds:8.2f} {seconds / base:16.2f} {count / n:17.3f}")
+        exact = [
+            name for name, (_, count, distinct) in run.results.items()
+            if "cache" in name and "no cache" not in name and "kill" not in name
+            and "tomorrow" not in name and not count == distinct == n
+        ]  # fmt: skip
+        slow = [s for s in searches if s > BOUND * (once + heads)]
+        slow += [optuna] if optuna > BOUND * (once + optuna_heads) else []
+        print(f"every epoch exactly once: {'yes' if not exact else f'NO: {exact}'}")
+        print(f"within {BOUND} of plain + heads: {'yes' if not slow else f'NO: {slow}'}")
+        if exact:
+            raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
