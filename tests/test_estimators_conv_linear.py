@@ -462,6 +462,7 @@ def test_the_adapters_arithmetic():
 
 # The checks feed bare numbers of no unit, a few "samples" long: we warn, they go on.
 @pytest.mark.filterwarnings("ignore::eegfound.base.SignalWarning")
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         FoundationClassifier(

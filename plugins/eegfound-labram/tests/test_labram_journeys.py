@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 import eegfound as ef
 from eegfound.base import SpecError, UnitError
@@ -110,6 +111,31 @@ def test_journey_3_two_caps_in_one_array(sample):
     np.testing.assert_allclose(emb[:24], own.transform(mapper_a.transform(Xa)), atol=1e-5)
     with pytest.raises(ValueError, match="interpolate"):
         ef.baselines.make_baseline("tangent_space", info=layout.info(sfreq=200)).fit(both, y)
+
+
+@pytest.mark.parametrize("n_trials", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_journey_5_optuna_over_everything(sample, n_trials, tmp_path, monkeypatch):
+    from eegfound.search import OptunaSearchCV, suggest_space
+
+    monkeypatch.chdir(tmp_path)
+    X, y, groups, info = sample
+    X, y, groups = X[::2, :, :400], y[::2], groups[::2]
+    pipe = make_pipeline(
+        ef.make_transformer("labram", info=info, cache=tmp_path / "cache"), StandardScaler(), SVC()
+    )
+
+    def search():
+        return OptunaSearchCV(
+            pipe, suggest_space(pipe), n_trials=n_trials, cv=GroupKFold(5),
+            storage="sqlite:///study.db", study_name="mi", random_state=0,
+        )  # fmt: skip
+
+    first = search().fit(X, y, groups=groups)
+    assert len(first.study_.trials) == n_trials
+    assert set(first.best_params_) <= set(pipe.get_params())
+    again = search().fit(X, y, groups=groups)  # another day: nothing is left to do
+    assert again.best_params_ == first.best_params_
+    assert len(again.study_.trials) == n_trials
 
 
 @pytest.mark.parametrize("tuning", ["head", "lora", "full"])
