@@ -17,6 +17,7 @@ import eegfound as ef
 from eegfound.base import SpecError
 from eegfound.estimators import FoundationClassifier, FoundationRegressor
 from eegfound.estimators import _low_rank as low_rank
+from eegfound.estimators._observers import watching
 from eegfound.models import registry
 from eegfound.models.files import fingerprint, save_weights
 from eegfound.models.loading import build_random
@@ -289,12 +290,14 @@ def test_a_seed_decides_and_a_killed_training_goes_on(tmp_path):
             if len(net.history) == 3:
                 raise RuntimeError("killed")
 
-    killed = classifier(random_state=1, resume_dir=tmp_path, callbacks=[Killer()], **params)
-    with pytest.raises(RuntimeError, match="killed"):
+    killed = classifier(random_state=1, resume_dir=tmp_path, **params)
+    with pytest.raises(RuntimeError, match="killed"), watching(Killer()):
         killed.fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1
     resumed = classifier(random_state=1, resume_dir=tmp_path, **params).fit(X, y)
     np.testing.assert_array_equal(resumed.predict_proba(X), whole)
     assert len(resumed.net_.history) == 4
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_rates_decay_by_layer():

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 from eegfound.base import SignalWarning, SpecError
 from eegfound.estimators._augment import drop_channels, mix_pairs
 from eegfound.estimators._averaging import AveragedWeights
 from eegfound.estimators._memory import saved_bytes, windows_per_pass
+from eegfound.estimators._observers import watching
 from eegfound.nn import cosine_schedule
 from tests.helpers_training import classifier, regressor, task
 
@@ -248,6 +250,50 @@ def test_learning_rates_follow_the_schedule_in_every_layer():
     np.testing.assert_allclose(warm[:, 0], 1e-2 * np.r_[np.linspace(0, 1, 6), np.ones(9)])
 
 
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "size"), [(10, 1, 32), (5, 1, 32), (1, None, 32), (2, 9, 32), (5, 2, 8)]
+)
+def test_one_cycle_of_few_steps(epochs, warmup, size):
+    X, y, _ = task(24)
+    seen = Rates()
+    with watching(seen):
+        classifier(
+            tuning="full", max_epochs=epochs, warmup=warmup, lr_schedule="onecycle", lr=1e-2,
+            train_batch_size=size,
+        ).fit(X, y)  # fmt: skip
+    rates = np.array(seen.seen)[:, -1]
+    assert rates[0] == pytest.approx(1e-2 / 25)  # not the vanishing rate of the end
+    assert rates.max() == pytest.approx(1e-2) or len(rates) == 1 or warmup == 9
+
+
+def test_partial_counts_from_the_layer_that_is_read():
+    X, y, _ = task(24)
+    params = {"tuning": "partial", "max_epochs": 2, "lr": 1e-2}
+    clf = classifier(**params, layer=1, n_unfrozen=1).fit(X, y)
+    assert moved(clf)
+    assert all(name.startswith("layers.0.") for name in moved(clf))
+    with pytest.raises(SpecError, match="layer=0"):
+        classifier(**params, layer=0).fit(X, y)
+
+
+def test_windows_of_another_length_name_the_way_out():
+    X, y, _ = task(24)
+    for head in ("attention", "conv_linear"):
+        with pytest.raises(SpecError, match="200 samples"):
+            classifier(head=head).fit(X, y).predict(X[..., :100])
+
+
+def test_balanced_classes_count_weights():
+    X, y, _ = task(24)
+    index = np.r_[np.arange(24), np.arange(0, 24, 2), [4, 6]]
+    weight = np.bincount(index, minlength=24).astype(float)
+    for tuning in ("head", "full"):
+        params = {"class_weight": "balanced", "tuning": tuning, "max_epochs": 3}
+        weighted = classifier(**params).fit(X, y, sample_weight=weight).decision_function(X)
+        repeated = classifier(**params).fit(X[index], y[index]).decision_function(X)
+        np.testing.assert_allclose(weighted, repeated, rtol=1e-4, atol=1e-6)
+
+
 def test_options_out_of_range_name_the_parameter():
     X, y, _ = task(12)
     for name, value in {
@@ -255,6 +301,7 @@ def test_options_out_of_range_name_the_parameter():
         "warmup": -1, "gradient_clip": 0, "ema_decay": 1.0, "train_batch_size": 2.5,
         "activation_memory_mb": 0, "optimizer": "lion", "lr_schedule": "step",
         "head_start": "zeros", "n_unfrozen": True, "layer_decay": 1.5, "recipe": "mine",
+        "callbacks": Rates(),
     }.items():  # fmt: skip
         with pytest.raises(SpecError, match=name):
             classifier(tuning="full", **{name: value}).fit(X, y)
@@ -311,16 +358,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, params):
     params = RESUMED | params
     expected = result(classifier(**params).fit(X, y, groups=groups), X)
     for stop_at in (1, 3):
-        with pytest.raises(_Killed):
-            classifier(**params, resume_dir=tmp_path, callbacks=[_Kill(stop_at)]).fit(
-                X, y, groups=groups
-            )
+        with pytest.raises(_Killed), watching(_Kill(stop_at)):
+            classifier(**params, resume_dir=tmp_path).fit(X, y, groups=groups)
     assert len(list(tmp_path.iterdir())) == 1
     resumed = classifier(**params, resume_dir=tmp_path).fit(X, y, groups=groups)
     for found, wanted in zip(result(resumed, X), expected):
         np.testing.assert_array_equal(found, wanted)
     # Finished: read back without training, also after early stopping.
-    read = classifier(**params, resume_dir=tmp_path, callbacks=[_Kill(0)]).fit(X, y, groups=groups)
+    with watching(_Kill(0)):
+        read = classifier(**params, resume_dir=tmp_path).fit(X, y, groups=groups)
     for found, wanted in zip(result(read, X), expected):
         np.testing.assert_array_equal(found, wanted)
 
@@ -351,6 +397,48 @@ def test_another_training_does_not_take_up_the_state(tmp_path):
     changed = classifier(**params).fit(X * 1.01, y)
     assert (changed.predict_proba(X) != first.predict_proba(X)).any()
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_callbacks_and_configuration_tell_trainings_apart(tmp_path):
+    X, y, _ = task(24)
+    params = RESUMED | {"max_epochs": 2, "resume_dir": tmp_path, "lr_schedule": None, "warmup": 0}
+    trainings = [
+        {"callbacks": [LRScheduler(StepLR, step_size=1, gamma=0.1)]},
+        {"callbacks": [LRScheduler(StepLR, step_size=1, gamma=0.5)]},
+        {"callbacks": [LRScheduler(LambdaLR, lr_lambda=lambda epoch: 0.2)]},
+        {"callbacks": [LRScheduler(LambdaLR, lr_lambda=lambda epoch: 0.3)]},
+        {"model_params": {"depth": 3}},
+        {},
+    ]
+    for count, change in enumerate(trainings, start=1):
+        for _ in range(2):
+            kept = classifier(**(params | change)).fit(X, y)
+        plain = classifier(**(params | change | {"resume_dir": None})).fit(X, y)
+        np.testing.assert_array_equal(kept.predict_proba(X), plain.predict_proba(X))
+        assert len(list(tmp_path.iterdir())) == count
+
+
+class _Notes(Callback):
+    """Records what is no number."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("confusion", np.eye(2))
+        net.history.record("vector", torch.ones(3))
+        net.history.record("where", Path("here"))
+
+
+def test_callbacks_of_the_user_are_resumed_with(tmp_path):
+    X, y, _ = task(24)
+    params = RESUMED | {"lr_schedule": None, "warmup": 0}
+
+    def fit(**more):
+        callbacks = [LRScheduler(StepLR, step_size=1, gamma=0.5), _Notes()]
+        return classifier(**params, callbacks=callbacks, **more).fit(X, y)
+
+    with pytest.raises(_Killed), watching(_Kill(2)):
+        fit(resume_dir=tmp_path)
+    for found, wanted in zip(result(fit(resume_dir=tmp_path), X), result(fit(), X)):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
@@ -386,6 +474,7 @@ def test_a_killed_process_goes_on(tmp_path):
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from eegfound.models import registry
         from eegfound.testing.toy import toy_model
+        from eegfound.estimators._observers import watching
         from tests.helpers_training import classifier, task
         from skorch.callbacks import Callback
         class Slow(Callback):
@@ -393,9 +482,9 @@ def test_a_killed_process_goes_on(tmp_path):
                 print("epoch", flush=True)
                 time.sleep(0.3)
         X, y, _ = task(24)
-        with registry.registered(toy_model("toy")):
-            classifier(tuning="full", max_epochs=6, n_threads=1, resume_dir={str(tmp_path)!r},
-                       callbacks=[Slow()]).fit(X, y)
+        with registry.registered(toy_model("toy")), watching(Slow()):
+            classifier(tuning="full", max_epochs=6, n_threads=1,
+                       resume_dir={str(tmp_path)!r}).fit(X, y)
         """
     )
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -407,8 +496,20 @@ def test_a_killed_process_goes_on(tmp_path):
     X, y, _ = task(24)
     params = {"tuning": "full", "max_epochs": 6, "n_threads": 1}
     counted = Rates()
-    clf = classifier(**params, resume_dir=tmp_path, callbacks=[counted]).fit(X, y)
-    assert len(next(c for _, c in clf.net_.callbacks_ if isinstance(c, Rates)).seen) <= 3
+    with watching(counted):
+        clf = classifier(**params, resume_dir=tmp_path).fit(X, y)
+    assert len(counted.seen) <= 3
     expected = classifier(**params).fit(X, y)
     for found, wanted in zip(result(clf, X), result(expected, X)):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_whoever_watches_is_no_part_of_the_net():
+    X, y, _ = task(24)
+    seen = Rates()
+    with watching(seen):
+        clf = classifier(tuning="full", max_epochs=2, callbacks=[Rates()]).fit(X, y)
+    assert len(seen.seen) == 2
+    assert all(c is not seen for _, c in clf.net_.callbacks_)
+    assert sum(isinstance(c, Rates) for _, c in clf.net_.callbacks_) == 1
+    assert len(pickle.loads(pickle.dumps(clf)).net_.history) == 2

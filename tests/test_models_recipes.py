@@ -16,6 +16,7 @@ from eegfound.estimators._options import TrainingOptions, resolve
 from eegfound.models import registry
 from eegfound.models.spec import RECIPE_KEYS
 from eegfound.testing.toy import toy_model
+from tests.helpers_training import classifier, task
 
 NATIVE = [name for name in ef.list_models() if not name.startswith("bd-")]
 RECIPES = [(name, recipe) for name in NATIVE for recipe in registry.get(name).recipes]
@@ -90,3 +91,13 @@ def test_info_lists_recipes(monkeypatch):
 def test_a_shorter_training_warms_up_for_the_same_share(given, warmup):
     recipe = {"max_epochs": 50, "warmup": 5, "lr_schedule": "cosine"}
     assert resolve(given, recipe, {}).warmup == warmup
+
+
+def test_rates_of_steps_are_not_for_an_exact_fit():
+    X, y, _ = task(12)
+    recipe = {"tuning": "full", "lr": 1e-4, "weight_decay": 0.05, "label_smoothing": 0.1}
+    with registry.registered(toy_model("toy-recipe", recipes={"paper": recipe})):
+        clf = classifier(model="toy-recipe", recipe="paper", tuning="head", max_epochs=2)
+        options = clf.fit(X, y).options_
+        assert (options.lr, options.weight_decay, options.label_smoothing) == (1.0, 0.01, 0.1)
+        assert clf.set_params(lr=0.5).fit(X, y).options_.lr == 0.5

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback
 
 import eegfound as ef
 from eegfound.base import SpecError
+from eegfound.estimators._observers import watching
 
 #: Smallest size of each native model.
 SIZES = {
@@ -81,9 +82,10 @@ def test_trains_predicts_pickles_and_resumes(model, tuning, sample, tmp_path):
     assert set(clf.predict(X)) <= set(y)
     assert_only_claimed_tensors_moved(clf, tuning)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(X), chances)
-    with pytest.raises(Killed):
-        fit(resume_dir=tmp_path, callbacks=[Kill()])
+    with pytest.raises(Killed), watching(Kill()):
+        fit(resume_dir=tmp_path)
     resumed = fit(resume_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
     np.testing.assert_array_equal(resumed.net_.history[:, "train_loss"], losses)
     np.testing.assert_array_equal(resumed.predict_proba(X), chances)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -40,12 +41,38 @@ def training_digest(arrays: Iterable[np.ndarray], *facts: Any) -> str:
     return digest.hexdigest()
 
 
+def described(callback: Any) -> str:
+    """Return a callback's class and parameters, in words that are the same in every process.
+
+    Parameters
+    ----------
+    callback : Callback | type | tuple of (str, Callback)
+        As skorch takes them.
+    """
+    if isinstance(callback, tuple):
+        callback = callback[-1]
+    if isinstance(callback, type):
+        return _in_words(callback)
+    given = {k: _in_words(v) for k, v in vars(callback).items() if not k.endswith("_")}
+    return f"{_in_words(type(callback))}{sorted(given.items())}"
+
+
+def _in_words(value: Any) -> str:
+    code = getattr(value, "__code__", None)
+    if code is not None:  # a function of the user: what it does, not where it lies
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        facts = (code.co_code, code.co_consts, code.co_names, value.__defaults__, cells)
+        value = (value.__qualname__, *facts)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
 class TrainingState(Callback):
     """Writes the whole state of a training after every epoch, and takes it up again.
 
     Weights, optimizer, schedule, averaged weights, early stopping, random
     numbers and history: the losses and the final weights are those of a
-    training that was not interrupted. Callbacks of the user begin afresh.
+    training that was not interrupted. Callbacks of the user begin afresh; other
+    ones, or other parameters of theirs, are another training.
 
     Parameters
     ----------
@@ -69,6 +96,8 @@ class TrainingState(Callback):
         self.state_ = self._read()
         if self.state_ is not None:
             net.history = History(json.loads(self.state_["history"]))
+            for group in net.optimizer_.param_groups:  # torch's schedulers start late by it
+                group.setdefault("initial_lr", group["lr"])
             if self.state_["finished"]:
                 net.max_epochs = len(net.history)
 
@@ -108,7 +137,7 @@ class TrainingState(Callback):
             "finished": finished,
             "module": _trained_tensors(net.module_),
             "optimizer": net.optimizer_.state_dict(),
-            "history": json.dumps(net.history.to_list(), default=float),
+            "history": json.dumps(net.history.to_list(), default=_plain),
             "stopping": {} if stopping is None else _attributes(stopping),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -146,6 +175,13 @@ class TrainingState(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "state_": None}
+
+
+def _plain(value: Any) -> Any:
+    """Return what a callback has recorded as JSON takes it."""
+    if torch.is_tensor(value):
+        value = value.detach().cpu().numpy()
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
 
 
 def _stateful(net: Any) -> dict[str, Any]:

@@ -54,11 +54,13 @@ class LearningRate(Callback):
             )
         elif options.lr_schedule == "onecycle":
             warm = options.warmup / options.max_epochs if options.warmup else 0.3
+            # torch's cycle of fewer steps divides by zero, or ends before it begins.
+            total = max(3, options.max_epochs * per_epoch)
             self.scheduler_ = OneCycleLR(
                 net.optimizer_,
                 max_lr=[group["lr"] for group in net.optimizer_.param_groups],
-                total_steps=options.max_epochs * per_epoch,
-                pct_start=min(warm, 0.99),
+                total_steps=total,
+                pct_start=min(max(warm, 2 / total), 0.99),
             )
         else:
             rates = cosine_schedule(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +25,7 @@ from eegfound.estimators._modules import PartlyTunedEncoder, TunedEncoder
 from eegfound.estimators._nets import Batches, ClassifierNet, Net, WeightedData
 from eegfound.estimators._observers import watchers
 from eegfound.estimators._options import TrainingOptions
-from eegfound.estimators._resume import TrainingState, training_digest
+from eegfound.estimators._resume import TrainingState, described, training_digest
 from eegfound.estimators._schedule import LearningRate, optimizer_options
 from eegfound.estimators._threads import n_workers, torch_threads
 from eegfound.estimators._training_set import TrainingSet, distinct
@@ -101,7 +100,10 @@ class Strategy:
     def _net(self, module: Any, data: WeightedData, split: Any, **options: Any) -> Net:
         """Describe the skorch net; nothing is built yet."""
         estimator = self.estimator
-        callbacks: list[Any] = copy.deepcopy(list(estimator.callbacks or []))
+        given = [] if estimator.callbacks is None else estimator.callbacks
+        if not isinstance(given, list | tuple):
+            raise SpecError(f"callbacks={given!r} must be a list of skorch callbacks.")
+        callbacks: list[Any] = copy.deepcopy(list(given))
         callbacks = [*self._step_callbacks(split is not None), *callbacks]
         if split is not None:
             callbacks.append(
@@ -162,9 +164,11 @@ class Strategy:
         net.partial_fit(data, y=None)
         if getattr(net, "interrupted_", False):
             raise KeyboardInterrupt("The training was interrupted.")
-        # Validation data and the optimizer's memory have done their work; a
-        # pickle must carry neither.
+        # Validation data, the optimizer's memory and whoever watched have done
+        # their work; a pickle must carry none of them.
         net.train_split = None
+        for own in (net.callbacks, net.callbacks_):
+            own[:] = [c for c in own if all(part not in watchers() for part in _parts(c))]
         net.optimizer_.state.clear()
         return net
 
@@ -182,7 +186,7 @@ class Strategy:
             start_probe(head, features, data.y, data.weight, criterion=criterion, penalty=0.01)
 
     def _digest(self, data: WeightedData, net: Net) -> str:
-        estimator = self.estimator
+        estimator, handle = self.estimator, self.estimator.encoder_
         held_out = net.train_split
         parts = [data.X, data.y, data.weight]
         if held_out is not None:
@@ -190,8 +194,9 @@ class Strategy:
             parts += [held.X, held.y, held.weight]
         return training_digest(
             parts, type(self).__name__, self.options, estimator.fingerprint_, estimator.plan_,
-            estimator.encoder_.pooling, estimator._layer(estimator.encoder_),
-            estimator.patience, net.device, torch.random.initial_seed(),
+            handle.pooling, estimator._layer(handle), handle.model, handle.size,
+            sorted(handle.config.items()), estimator.dtype, estimator.patience, net.device,
+            torch.random.initial_seed(), [described(c) for c in estimator.callbacks or []],
         )  # fmt: skip
 
 
@@ -338,14 +343,17 @@ class PartialTuning(FullTuning):
     module = PartlyTunedEncoder
 
     def _trained(self) -> frozenset[str]:
-        network = self.estimator.encoder_.network
-        lowest = network.n_layers + 1 - self.options.n_unfrozen
+        handle, n_unfrozen = self.estimator.encoder_, self.options.n_unfrozen
+        network, read = handle.network, self.estimator._layer(handle)
+        # Behind the layer that is read nothing would be trained.
+        last, end = (network.n_layers, network.n_layers + 1) if read is None else (read, read)
+        allowed = range(max(last + 1 - n_unfrozen, 1), end + 1)
         names = [name for name, _ in network.named_parameters()]
-        chosen = frozenset(name for name in names if network.layer_index(name) >= max(lowest, 1))
+        chosen = frozenset(name for name in names if network.layer_index(name) in allowed)
         if not chosen:
             raise SpecError(
-                f"tuning='partial': {self.estimator.encoder_.model} has no parameter in its last "
-                f"{self.options.n_unfrozen} layer(s): raise n_unfrozen."
+                f"tuning='partial': {handle.model} has no parameter in its last {n_unfrozen} "
+                f"layer(s) up to layer={read}: raise n_unfrozen, or read another layer."
             )
         return chosen
 
@@ -380,20 +388,8 @@ class ReadoutTuning(FullTuning):
         return {"module__trained": self._trained(), "module__always_eval": True}
 
 
-def second_stage(estimator: Any, options: TrainingOptions, stage: type[Strategy]) -> Strategy:
-    """Return the strategy that follows a probe of the frozen features.
-
-    Parameters
-    ----------
-    estimator : TunableEstimator
-        See :class:`Strategy`.
-    options : TrainingOptions
-        With ``head_start``: ``"zero"`` means ``"probe"`` here.
-    stage : type of Strategy
-        What is trained after the head.
-    """
-    start = "probe" if options.head_start == "zero" else options.head_start
-    return stage(estimator, replace(options, head_start=start))
+def _parts(callback: Any) -> tuple[Any, ...]:
+    return callback if isinstance(callback, tuple) else (callback,)
 
 
 def _silent(*_: Any) -> None:

@@ -78,8 +78,11 @@ class TunableEstimator(FoundationEstimator):
         return tuning
 
     def _options(self, strategy: type[Strategy]) -> TrainingOptions:
-        given = self.get_params(deep=False)
-        return resolve(given, self._recipe(), {"tuning": "head", **strategy.defaults})
+        given, recipe = self.get_params(deep=False), self._recipe()
+        if strategy is HeadTuning and recipe.get("tuning") not in (None, "head"):
+            # Rates of training in steps mean something else to L-BFGS.
+            recipe = {k: v for k, v in recipe.items() if k not in ("lr", "weight_decay")}
+        return resolve(given, recipe, {"tuning": "head", **strategy.defaults})
 
     def _check_tuning(self) -> Strategy:
         """Return the strategy, its options checked."""
@@ -110,10 +113,10 @@ class TunableEstimator(FoundationEstimator):
         return int(state)
 
     @staticmethod
-    def _weights(sample_weight: Any, X: np.ndarray, class_weight: np.ndarray | None) -> np.ndarray:
+    def _weights(sample_weight: Any, X: np.ndarray, class_weight: Any = None) -> np.ndarray:
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if class_weight is not None:
-            weight = weight * class_weight
+            weight = weight * class_weight(weight)
         if not weight.sum() > 0:
             raise SpecError("sample_weight is zero for every epoch: nothing to learn from.")
         return weight

@@ -39,7 +39,8 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     recipe : str | None
         Name of a recipe of the model (``"paper"``; see its model card). It
         gives every parameter below that is left at None, ``pooling``, and
-        ``model_params`` that are not given.
+        ``model_params`` that are not given. With ``tuning="head"`` its ``lr``
+        and ``weight_decay`` for training in steps do not count.
     head : str | None
         ``"linear"``, ``"mlp"``, ``"attention"`` (attentive pooling of tokens),
         ``"conv_linear"`` (convolution over moments), ``"graph"`` (over
@@ -50,15 +51,16 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Width of the hidden layer. None: 64 for ``"mlp"``, 16 for
         ``"two_linear"``; see :mod:`eegfound.nn` for the others.
     head_dropout : float | None
-        Dropout in the head while training. None: 0.5 for ``"two_linear"``,
-        else 0.
+        Dropout in the head while training; with ``tuning="head"`` the exact
+        fit becomes a noisy one. None: 0.5 for ``"two_linear"``, else 0.
     head_start : {"zero", "ridge", "probe"} | None
         Where the head begins when the encoder is trained with it: as it is
         initialized, at the closed form of a ridge regression (linear head), or
         at a head fitted to the frozen features (logistic regression for a
         linear head). None: ``"zero"``, for ``"two_stage"`` ``"probe"``.
     n_unfrozen : int | None
-        Layers that ``"partial"`` trains, counted from the output. None is 2.
+        Layers that ``"partial"`` trains, counted from the output or from
+        ``layer``. None is 2.
     lora_rank : int | None
         Rank of the changes of ``"lora"``. None is 8.
     lora_alpha : float | None
@@ -82,7 +84,8 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         samples at the model's rate) with ``temporal_padding`` (``"same"`` or
         ``"valid"``), ``dropout`` (0) of whole channels.
     class_weight : dict | "balanced" | None
-        Weight of each class in the loss.
+        Weight of each class in the loss. ``"balanced"`` gives the classes the
+        same total of ``sample_weight``.
     label_smoothing : float | None
         Share of each label that is spread over all classes. None is 0.
     mixup : float | None
@@ -97,7 +100,7 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         Learning rate. None: 1 for ``"head"`` (L-BFGS with line search);
         otherwise 5e-4 for ``"full"`` and ``"partial"``, 1e-3 for the others.
     min_lr : float | None
-        Rate that ``lr_schedule`` ends at. None is 0.
+        Rate that ``"cosine"`` and ``"plateau"`` end at. None is 0.
     weight_decay : float | None
         None: 0.01 (for ``"head"`` an L2 penalty on the head's matrices), 0.05
         for ``"full"`` and ``"partial"``.
@@ -107,9 +110,11 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     optimizer : {"adamw", "adam", "amsgrad", "sgd"} | None
         For training in steps. None is ``"adamw"``.
     lr_schedule : {"constant", "cosine", "onecycle", "plateau"} | None
-        How the learning rate changes over the steps. None is ``"constant"``.
+        How the learning rate changes over the steps (``"plateau"``: halved
+        after ten epochs without a better loss). None is ``"constant"``.
     warmup : float | None
-        Epochs in which the rate grows from 0. None is 0.
+        Epochs in which the rate grows from 0; ``"plateau"`` has none. None is
+        0, for ``"onecycle"`` three tenths of the training.
     gradient_clip : float | None
         Largest norm of a step's gradient. None does not clip.
     ema_decay : float | None
@@ -132,8 +137,9 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         skorch callbacks; each fit uses a copy.
     resume_dir : path-like | None
         Folder in which the state of a training is kept after every epoch. The
-        same fit called again goes on where it was killed, to the same losses
-        and weights; a finished one is read back.
+        same fit (data, options, ``callbacks``, seed) called again goes on
+        where it was killed, to the same losses and weights; a finished one is
+        read back. With ``random_state=None`` no fit is the same.
     cache : bool | path-like | None
         Keep embeddings of the frozen encoder, as in
         :class:`FoundationTransformer`.
@@ -325,9 +331,13 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        balance = None
-        if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, y)
+
+        def balance(weight: np.ndarray) -> np.ndarray:
+            if not (isinstance(self.class_weight, str) and self.class_weight == "balanced"):
+                return compute_sample_weight(self.class_weight, y)
+            mass = np.bincount(codes, weights=weight, minlength=len(self.classes_))
+            return weight.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))[codes]
+
         weight = self._weights(sample_weight, X, balance)
         self._train(X, codes.astype(np.int64), weight, groups, len(self.classes_))
         return self

@@ -188,7 +188,7 @@ class FoundationRegressor(RegressorMixin, TunableEstimator):
             The estimator itself.
         """
         X, y = self._read(X, reset=True, y=y)
-        weight = self._weights(sample_weight, X, None)
+        weight = self._weights(sample_weight, X)
         targets = np.asarray(y, dtype=np.float64)
         self._y_is_1d = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
