@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from eegfound.benchmark.identity import describe
 from tests.helpers_benchmark import by_value, flatten, make_data, run, same
 
 by_value(__name__)
@@ -96,3 +97,14 @@ class TestEncodingOnce:
         # Train and test of later folds were looked up, yet cost 2 ms an epoch.
         assert (folds["fit_seconds"] > 0.0018 * folds["n_train"]).all()
         assert (folds["predict_seconds"] > 0.0018 * folds["n_test"]).all()
+
+
+def test_a_changed_function_is_another_pipeline():
+    def scaled(factor):
+        return FunctionTransformer(lambda X: X * factor)
+
+    assert describe(scaled(1e6)) == describe(scaled(1e6))
+    assert describe(scaled(1e6)) != describe(scaled(1e-6))
+    assert describe(FunctionTransformer(lambda X: X + 1)) != describe(
+        FunctionTransformer(lambda X: X + 2)
+    )

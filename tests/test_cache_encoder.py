@@ -313,8 +313,9 @@ def test_a_place_that_cannot_be_used(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpecError, match="is a file"):
         counted(cache=tmp_path / "file").fit(eeg())
-    with pytest.raises(SpecError, match="cache="):
-        counted(cache=3).fit(eeg())
+    for nonsense in (3, "a\0b", "~no such user/x"):
+        with pytest.raises(SpecError, match="cache="):
+            counted(cache=nonsense).fit(eeg())
     cache_place._told.clear()
     X = eeg()
     with pytest.warns(CacheWarning, match="cannot be used"):

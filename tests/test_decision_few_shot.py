@@ -242,3 +242,9 @@ class AsksForGroups(ClassifierMixin, BaseEstimator):
 
 def told(pipeline, X, y):
     return float(pipeline[-1].told_)
+
+
+def test_half_a_shot_is_no_shot():
+    y, groups = np.tile(["rest", "task"], 8), np.repeat(["a", "b"], 8)
+    with pytest.raises(SpecError, match=r"n_shots=0\.5"):
+        few_shot_curve({"guess": DummyClassifier()}, y[:, None], y, groups, n_shots=(0.5, 2))

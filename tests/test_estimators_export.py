@@ -142,3 +142,44 @@ def test_what_cannot_be_exported_says_why(tmp_path, monkeypatch):
     with pytest.raises(SpecError, match="put Resample before"):
         fast.export(tmp_path / "x", format="torch")
     assert not list(tmp_path.iterdir())
+
+
+def test_places_that_are_no_file(tmp_path):
+    enc = encoder().fit(eeg())
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path, tmp_path / "file" / "toy.onnx"):
+        with pytest.raises(SpecError, match="path="):
+            enc.export(place, format="torch")
+
+
+#: Smallest size of each native model, and why it has no ONNX.
+NATIVE = {
+    "labram": ("tiny", None), "dare": ("nano", None), "eegpt": ("tiny1", None),
+    "eegpt-ar": ("tiny", None), "neurolm": ("tiny", None),
+    "fome-style": ("tiny", "format='torch'"), "specmoe": ("expert", "format='torch'"),
+    "mmm": ("paper", "front end"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", NATIVE)
+def test_native_models(model, tmp_path):
+    if model not in ef.list_models():
+        pytest.skip(f"{model} is not installed")
+    size, reason = NATIVE[model]
+    X, _, _, info = ef.datasets.load_sample(subjects=range(1))
+    X = X[:4, :, :512]
+    enc = ef.make_transformer(model, size=size, checkpoint=None, info=info, on_unknown="drop")
+    enc.fit(X)
+    if reason is None:
+        program, _ = run_onnx(enc.export(tmp_path / "model.onnx"))
+        close(program(X[:1]), enc.transform(X[:1].astype(np.float32)))
+    else:
+        with pytest.raises(SpecError, match=reason) as caught:
+            enc.export(tmp_path / "model.onnx")
+        assert "\x1b" not in str(caught.value)
+        assert not list(tmp_path.iterdir())
+    if reason != "front end":
+        program, _ = run_torch(enc.export(tmp_path / "model.pt2", format="torch"))
+        close(program(X), enc.transform(X.astype(np.float32)))

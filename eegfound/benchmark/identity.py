@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import joblib
@@ -60,9 +61,10 @@ def describe(value: Any, name: str = "") -> Any:
         return [describe(item) for item in value]
     if isinstance(value, dict):
         return {str(key): describe(item, str(key)) for key, item in value.items()}
-    if isinstance(value, FunctionType):
-        code = hashlib.sha256(value.__code__.co_code).hexdigest()[:8]
-        return f"{value.__module__}.{value.__qualname__} {code}"
+    if isinstance(value, FunctionType | MethodType | functools.partial):
+        from eegfound.benchmark.functions import describe_function
+
+        return describe_function(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     return f"{type(value).__qualname__} {joblib.hash(value)}"

@@ -51,12 +51,16 @@ def resolve_place(cache: Any) -> Path | None:
         return None
     if cache is True:
         return default_place().absolute()
-    if not isinstance(cache, str | os.PathLike) or not os.fspath(cache):
+    if not isinstance(cache, str | os.PathLike) or os.fspath(cache) == "" or "\0" in str(cache):
         raise SpecError(
             f"cache={cache!r} must be None, True (the default place), or the path of a folder."
         )
-    place = Path(cache).expanduser().absolute()
-    if place.is_file():
+    try:
+        place = Path(cache).expanduser().absolute()
+        taken = place.is_file()
+    except (RuntimeError, OSError) as error:  # no such user, too long
+        raise SpecError(f"cache={cache!r} is no path: {error}.") from error
+    if taken:
         raise SpecError(f"cache={str(place)!r} is a file: pass the path of a folder.")
     return place
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +32,10 @@ def tune(
     ] = "default",
     size: Annotated[str | None, typer.Option(help="Named size (one model).")] = None,
     cache: Annotated[str, typer.Option(help="Embedding cache: a folder, or 'default'.")] = "",
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of training.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of training.")] = None,
     band: Annotated[str, typer.Option(help="Pass band of baselines in Hz, e.g. 8-30.")] = "",
-    n_trials: Annotated[int, typer.Option(help="Trials of the whole study.")] = 40,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for this run.")] = None,
+    n_trials: Annotated[int, typer.Option(min=1, help="Trials of the whole study.")] = 40,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds for this run.")] = None,
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
     prune: Annotated[bool, typer.Option(help="Stop bad trials early.")] = True,
     storage: Annotated[
@@ -42,7 +43,7 @@ def tune(
     ] = "",
     study_name: Annotated[str, typer.Option(help="Name of the study.")] = "tune",
     cv: Annotated[str, typer.Option(help="'subject' or 'loso'.")] = "subject",
-    folds: Annotated[int, typer.Option(help="Folds of subjects.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of subjects.")] = 5,
     scoring: Annotated[str, typer.Option(help="Score of scikit-learn.")] = "balanced_accuracy",
     test_subjects: Annotated[str, typer.Option(help="Subjects held out for the test.")] = "",
     held_out: Annotated[float, typer.Option(help="Or: share of subjects held out.")] = 0.2,
@@ -77,8 +78,9 @@ def tune(
     others = baseline_pipelines([*_inductive(compare)], info=info, band=_band(band))
     untuned = {f"{name} (untuned)": pipeline for name, pipeline in others.items()}
     untuned |= _chance()
+    _check_scoring(scoring)
+    _check_out(out)
     if not storage and out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{out / 'study.db'}"
     with _Progress(n_trials, quiet=as_json) as progress:
         outcome, search = run_session(
@@ -91,6 +93,25 @@ def tune(
     if out is not None:
         write_session(out, outcome, search)
     _show(outcome, scoring, out, as_json)
+
+
+def _check_scoring(name: str) -> None:
+    from sklearn.metrics import get_scorer_names
+
+    if name not in get_scorer_names():
+        raise SpecError(f"--scoring {name} is not one of {get_scorer_names()}.")
+
+
+def _check_out(out: Path | None) -> None:
+    """Make the folder now: hours later it would be too late to learn that one cannot."""
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise SpecError(f"--out {out} is no folder that can be written to: {error}") from error
 
 
 def _models(text: str) -> list[str]:
@@ -153,9 +174,10 @@ class _Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=len(finished), description=best)
         elif not self.quiet:
-            own = "" if trial.value is None else f" {trial.value:.3f}"
             what = trial.params.get("chosen", "")
             state = trial.state.name.lower()
+            # What a pruned trial reported last may be a loss.
+            own = f" {trial.value:.3f}" if state == "complete" else ""
             say(f"trial {len(finished)}/{self.total}: {what}{own} {state}; {best}", to=errors)
 
 

@@ -11,6 +11,7 @@ import copy
 import io
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -73,7 +74,8 @@ def export_estimator(
     Returns
     -------
     Path
-        The file.
+        The file. The program takes windows in which every electrode of
+        ``fit`` is recorded: a channel of NaN makes its output NaN.
 
     Raises
     ------
@@ -204,15 +206,21 @@ def export_program(
             )  # fmt: skip
     except Exception as error:  # torch.export raises of many kinds
         raise SpecError(
-            f"{facts['model']} cannot be exported: torch.export says "
-            f"{str(error).strip().splitlines()[0][:300]}"
+            f"{facts['model']} cannot be exported: torch.export says {_first_sentence(error)}."
         ) from error
     write, read = _WAYS[format]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+    with _folder_beside(path) as folder:
         made = Path(folder) / path.name
-        write(traced, made, facts)
-        found, wanted = read(made)(windows), expected(windows)
+        try:
+            write(traced, made, facts)
+            found = read(made)(windows)
+        except Exception as error:  # converter and runtime raise of many kinds
+            other = " Use format='torch'." if format == "onnx" else ""
+            raise SpecError(
+                f"{facts['model']} cannot be written in format={format!r}: "
+                f"{_first_sentence(error)}.{other}"
+            ) from error
+        wanted = expected(windows)
         apart, scale = np.abs(found - wanted).max(), np.abs(wanted).max()
         if found.shape != wanted.shape or not apart <= TOLERANCE * scale:
             raise SpecError(
@@ -221,6 +229,23 @@ def export_program(
             )
         os.replace(made, path)
     return path
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return what went wrong without advice, colors and traces."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip() or type(error).__name__)
+    return text.splitlines()[0].split(". ")[0].rstrip(".")[:300]
+
+
+def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary folder on the disk of ``path``."""
+    if path.is_dir():
+        raise SpecError(f"path={str(path)!r} is a folder: name a file in it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-")
+    except OSError as error:
+        raise SpecError(f"path={str(path)!r} cannot be written: {error}.") from error
 
 
 def _write_torch(traced: Any, path: Path, facts: dict[str, Any]) -> None:
@@ -241,7 +266,7 @@ def _write_onnx(traced: Any, path: Path, facts: dict[str, Any]) -> None:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            traced, dynamo=True, verbose=False, input_names=["X"], output_names=[facts["output"]]
+            traced, dynamo=True, verbose=False, input_names=["X"], output_names=["output"]
         )
     assert made is not None
     made.model.metadata_props[FACTS] = json.dumps(facts)

@@ -85,7 +85,7 @@ def few_shot_curve(
     >>> summarize_curve(curve)[["estimator", "n_shots", "n_subjects"]].values.tolist()
     [['LR', 0, 3], ['LR', 4, 3], ['guess', 0, 3], ['guess', 4, 3]]
     """
-    points = sorted({int(k) for k in n_shots})
+    points = sorted(set(n_shots))
     if not points or not estimators:
         raise SpecError("few_shot_curve needs at least one estimator and one entry of n_shots.")
     if shot_weight is not None and not shot_weight > 0:

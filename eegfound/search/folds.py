@@ -176,7 +176,8 @@ def as_sklearn(record: Record | None, names: Sequence[str], several: bool, error
     """Return a record the way scikit-learn's ``_format_results`` reads it."""
 
     def scores(part: str) -> Any:
-        if record is None:
+        # Trials of a search without training scores have none.
+        if record is None or (part not in record and record["error"] is None):
             found = dict.fromkeys(names, math.nan)
         else:
             found = {name: record.get(part, {}).get(name, error) for name in names}

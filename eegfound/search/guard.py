@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from eegfound.base import SpecError
+from eegfound.benchmark.functions import functions_in
 from eegfound.benchmark.identity import describe, digest
 from eegfound.search.space import Sampler
 
@@ -24,7 +25,7 @@ _WORDS = {
     "data": "X, y or the fit parameters",
     "folds": "the folds (groups, or a shuffling cv without random_state)",
     "estimator": "the estimator",
-    "scoring": "scoring or refit",
+    "scoring": "scoring, or the score that refit names",
     "space": "param_distributions",
 }
 
@@ -40,6 +41,8 @@ def _without_practical(value: Any) -> Any:
 def _hash(value: Any) -> str:
     if hasattr(value, "get_data") and hasattr(value, "events"):  # mne.Epochs
         value = value.get_data(copy=False)
+    if isinstance(value, np.ndarray):  # not how it lies in memory, or on disk
+        value = np.ascontiguousarray(value).view(np.ndarray)
     return str(joblib.hash(value))
 
 
@@ -79,7 +82,10 @@ def question(
     return {
         "data": digest(_hash(X), _hash(y), _hash(sorted((fit_params or {}).items()))),
         "folds": digest(_hash(indices)),
-        "estimator": digest(_without_practical(describe(estimator))),
+        "estimator": digest(
+            _without_practical(describe(estimator)),
+            functions_in(estimator.get_params(deep=True)),
+        ),
         "scoring": digest(describe(scoring)),
         "space": digest(sampler.describe()),
     }

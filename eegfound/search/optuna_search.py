@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params, check_is_fitted
 
+from eegfound.base import SpecError
 from eegfound.search.folds import FoldRunner, Record, as_sklearn, records_of, score_names, task
 from eegfound.search.guard import check_question, question
 from eegfound.search.sampling import make_pruner, make_sampler
@@ -265,6 +266,7 @@ class OptunaSearchCV(BaseSearchCV):
     def _open(self, runner: FoldRunner) -> TrialLoop:
         """Open the study and see that it is about this search."""
         self._sampler = Sampler(self.param_distributions)
+        self._sampler.check_names(self.estimator)
         storage = open_storage(self.storage)
         shared = is_shared(storage)
         if self.study_name is not None and not shared and self.storage is None:
@@ -285,7 +287,7 @@ class OptunaSearchCV(BaseSearchCV):
             asked = question(
                 X=runner.X, y=runner.y, fit_params=runner.options["fit_params"],
                 splits=runner.splits, estimator=runner.base, sampler=self._sampler,
-                scoring=[self.scoring, self._metric([]) if self.refit is True else self.refit],
+                scoring=[self.scoring, self.refit if isinstance(self.refit, str) else None],
             )  # fmt: skip
             check_question(study, asked, describe_place(self.storage))
         self._study, self.study_name_, self._shared = study, study.study_name, shared
@@ -307,7 +309,7 @@ class OptunaSearchCV(BaseSearchCV):
         """Return ``cv_results_`` of all trials of the study that count."""
         self.trials_: list[FrozenTrial] = standing(self._study.get_trials(deepcopy=True))
         if not self.trials_:
-            raise ValueError(
+            raise SpecError(
                 f"No trial was finished (timeout={self.timeout!r}): nothing to choose from."
             )
         rows = [records_of(trial, self.n_splits_) for trial in self.trials_]

@@ -47,6 +47,15 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
     return asked
 
 
+def _tunings(names: Iterable[str]) -> list[str]:
+    asked = [names] if isinstance(names, str) else list(names)
+    if asked == [FROZEN]:
+        return asked
+    from eegfound.estimators._tuning import TUNING_NAMES
+
+    return _known("tunings", asked, (FROZEN, *TUNING_NAMES))
+
+
 def _one_of(options: Sequence[tuple[str, Any]]) -> Any:
     """Return a Choice, or the only option itself."""
     return Choice(list(options)) if len(options) > 1 else options[0][1]
@@ -158,9 +167,10 @@ def choose_pipeline(
 
     info = as_channel_info(info)
     tails = _heads(heads)
+    tunings = _tunings(tunings)
     options: list[tuple[str, Any]] = []
     for model in [models] if isinstance(models, str) else models:
-        for tuning in [tunings] if isinstance(tunings, str) else tunings:
+        for tuning in tunings:
             steps, facts = _montage(model, info, montages)
             own = {"info": facts, "unit": unit, **(params or {})}
             steps += _reader(model, tuning, own, tails, tuning_params or {})

@@ -110,6 +110,8 @@ def splitter(cv: str, folds: int, n_subjects: int, seed: int) -> Any:
         return LeaveOneGroupOut()
     if cv != "subject":
         raise SpecError(f"cv={cv!r} must be 'subject' or 'loso'.")
+    if folds < 2:
+        raise SpecError(f"folds={folds} must be at least 2.")
     return GroupKFold(min(folds, n_subjects), shuffle=True, random_state=seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,9 +16,13 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from sklearn.base import clone
 
 from eegfound.base import SpecError
+from eegfound.benchmark.functions import describe_function
 
+#: Draws in which all parameters of a space, conditional ones too, should be seen once.
+_DRAWS = 50
 _PLAIN = (str, bool, int, float, type(None))
 
 
@@ -182,6 +187,22 @@ class Dimension:
         return [self.key, json.loads(distribution_to_json(self.distribution)), when]
 
 
+class _Draw:
+    """Stands for a trial: least numbers, random choices."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(0)
+
+    def suggest_float(self, key: str, low: float, high: float, **_: Any) -> float:
+        return low
+
+    def suggest_int(self, key: str, low: int, high: int, **_: Any) -> int:
+        return low
+
+    def suggest_categorical(self, key: str, choices: Sequence[Any]) -> Any:
+        return self._random.choice(choices)
+
+
 def _from_scipy(key: str, given: Any) -> BaseDistribution:
     kind = getattr(getattr(given, "dist", None), "name", None)
     if kind in ("loguniform", "reciprocal", "uniform"):
@@ -239,6 +260,35 @@ class Sampler:
             params[dimension.name] = dimension.sample(trial)
         return params
 
+    def check_names(self, estimator: Any) -> None:
+        """Refuse names that an estimator does not have, before a study is about them.
+
+        Parameters
+        ----------
+        estimator : estimator
+            What is tuned. A function of trials is not called for that.
+
+        Raises
+        ------
+        SpecError
+            With the names that there are.
+        """
+        draw = _Draw()
+        unseen = {dimension.name for dimension in self.dimensions}
+        for _ in range(_DRAWS):
+            if not unseen:
+                return
+            params = self(draw)
+            if unseen.isdisjoint(params):
+                continue
+            unseen -= set(params)
+            try:
+                clone(estimator).set_params(**clone(params, safe=False))
+            except ValueError as error:
+                if "Invalid parameter" not in str(error):
+                    raise
+                raise SpecError(f"param_distributions: {error}") from error
+
     def _active(self, params: dict[str, Any]) -> Iterator[Dimension]:
         for dimension in self.dimensions:
             if dimension.holds(params):
@@ -247,5 +297,5 @@ class Sampler:
     def describe(self) -> Any:
         """Return plain data that tell one space from another."""
         if self.function is not None:
-            return _label(self.function)
+            return describe_function(self.function)
         return [dimension.describe() for dimension in self.dimensions]

@@ -20,6 +20,8 @@ from eegfound.search.journal import journal_lock
 
 #: Seconds that a process waits for another one's lock on an SQLite file.
 SQLITE_TIMEOUT = 120
+#: Seconds that a PostgreSQL server has to answer, unless the URL says connect_timeout=.
+CONNECT_TIMEOUT = 20
 _JOURNALS = (".log", ".journal")
 _GREETERS = (
     "optuna.study.study",
@@ -49,7 +51,8 @@ def open_storage(storage: Any = None) -> BaseStorage:
     Raises
     ------
     SpecError
-        If the text is neither a URL nor a journal.
+        If the text is neither a URL nor a journal, or the storage cannot be
+        opened: no access, no server there, a file that holds something else.
     ImportError
         If the database's driver is not installed.
 
@@ -79,8 +82,19 @@ def open_storage(storage: Any = None) -> BaseStorage:
 
 
 def _journal(path: str) -> BaseStorage:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(path, lock_obj=journal_lock(path)))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(path, lock_obj=journal_lock(path)))
+    except (OSError, ValueError, KeyError, TypeError) as error:  # no access, or no journal
+        raise _unusable(f"journal:{path}", error) from error
+
+
+def _unusable(place: str, error: BaseException) -> SpecError:
+    told = (str(error).strip() or repr(error)).splitlines()[0]
+    return SpecError(
+        f"storage={describe_place(place)!r} cannot be used: {told}. Is the place right, is the "
+        "server up, and may you write there?"
+    )
 
 
 def _database(url: str) -> BaseStorage:
@@ -90,24 +104,29 @@ def _database(url: str) -> BaseStorage:
         installed = [name for name in ("psycopg2", "psycopg") if find_spec(name)]
         url = f"postgresql+{[*installed, 'psycopg2'][0]}{separator}{rest}"
     options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgresql") and "connect_timeout" not in url:
+        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
     if url.startswith("sqlite"):
         options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         path = url.partition(":///")[2]
-        if path and path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if path and path != ":memory:" and not path.startswith("file:"):
+            try:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unusable(url, error) from error
     for attempt in range(10):
         try:
             return RDBStorage(url, engine_kwargs=options)
         except ImportError as error:
             raise ImportError(
-                f"The driver for {url.partition('://')[0]} is missing ({error}): "
-                "pip install 'eegfound[postgres]' for PostgreSQL."
+                f"The driver for {url.partition('://')[0]} is missing ({error}); "
+                "for PostgreSQL: pip install 'eegfound[postgres]'."
             ) from error
         except Exception as error:
             # Two processes that make the tables at once: one of them is told
             # that they exist. It finds them there the next time.
             if attempt == 9 or not _may_pass(error):
-                raise
+                raise _unusable(url, error) from error
             time.sleep(0.1 * (attempt + 1))
     raise AssertionError
 
@@ -163,17 +182,24 @@ def open_study(
     SpecError
         If there is a study of that name that minimizes or has several values.
     """
-    with _without_greeting():
-        study = optuna.create_study(
-            storage=storage, study_name=study_name, sampler=sampler, pruner=pruner,
-            direction="maximize", load_if_exists=study_name is not None,
-        )  # fmt: skip
+    try:
+        with _without_greeting():
+            study = optuna.create_study(
+                storage=storage, study_name=study_name, sampler=sampler, pruner=pruner,
+                direction="maximize", load_if_exists=study_name is not None,
+            )  # fmt: skip
+    except (optuna.exceptions.StorageInternalError, OSError) as error:
+        raise _unusable(_place_of(storage), error.__cause__ or error) from error
     if [d.name for d in study.directions] != ["MAXIMIZE"]:
         raise SpecError(
             f"The study {study_name!r} has the directions {[d.name for d in study.directions]}; "
             "scores are maximized: choose another study_name."
         )
     return study
+
+
+def _place_of(storage: BaseStorage) -> str:
+    return str(getattr(storage, "url", None) or type(storage).__name__)
 
 
 def describe_place(storage: Any) -> str:

@@ -87,6 +87,8 @@ def suggest_space(estimator: Any, X: Any = None) -> SearchSpace:
     >>> list(suggest_space(make_pipeline(StandardScaler(), LogisticRegression())))
     ['logisticregression__C']
     """
+    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+        raise SpecError(f"suggest_space needs an estimator, an object, not {estimator!r}.")
     shape = getattr(X, "shape", None)
     facts = DataFacts()
     if shape is not None:
