@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from eegfound.base import SpecError
 from eegfound.cache import cache_info, report
+from eegfound.cli import _output
 from eegfound.cli.app import app
 from tests.helpers_cache import COUNTED, counted, passes
 from tests.helpers_toy import eeg
@@ -22,7 +23,7 @@ def run(monkeypatch):
     def call(*arguments):
         return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
 
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(_output.console, "_width", 200)
     return call
 
 

@@ -7,12 +7,11 @@ import re
 import pytest
 import torch
 
-import eegfound as ef
 from eegfound.estimators._groups import weight_groups
 from eegfound.models import registry
 from eegfound.testing.subject import Subject
+from tests.helpers_native import NATIVE
 
-NATIVE = [name for name in ef.list_models() if not name.startswith("bd-")]
 #: Large default sizes would only cost time here.
 SMALL = {
     "dare": "nano", "eegpt": "tiny1", "eegpt-ar": "tiny", "labram": "tiny", "neurolm": "tiny",

@@ -24,11 +24,11 @@ from eegfound.models.loading import build_random
 from eegfound.models.network import SignalBatch, Tokens
 from eegfound.testing.subject import Subject
 from eegfound.testing.toy import ToyEncoder, toy_model
+from tests.helpers_native import NATIVE
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.usefixtures("toy")
 
-NATIVE = [name for name in ef.list_models() if not name.startswith("bd-")]
 SMALL = {
     "dare": "nano", "eegpt": "tiny1", "eegpt-ar": "tiny", "labram": "tiny", "neurolm": "tiny",
     "specmoe": "expert",

@@ -8,7 +8,6 @@ from dataclasses import fields
 import pytest
 from typer.testing import CliRunner
 
-import eegfound as ef
 from eegfound.base import PluginError
 from eegfound.cli.app import app
 from eegfound.estimators import FoundationClassifier
@@ -16,9 +15,9 @@ from eegfound.estimators._options import TrainingOptions, resolve
 from eegfound.models import registry
 from eegfound.models.spec import RECIPE_KEYS
 from eegfound.testing.toy import toy_model
+from tests.helpers_native import NATIVE
 from tests.helpers_training import classifier, task
 
-NATIVE = [name for name in ef.list_models() if not name.startswith("bd-")]
 RECIPES = [(name, recipe) for name in NATIVE for recipe in registry.get(name).recipes]
 
 

@@ -9,8 +9,8 @@ import pytest
 import eegfound as ef
 from eegfound.models import registry
 from eegfound.preprocessing import describe_preparation
+from tests.helpers_native import NATIVE
 
-NATIVE = [name for name in ef.list_models() if not name.startswith("bd-")]
 #: Large default sizes would only cost time here.
 SMALL = {"dare": "nano", "eegpt": "tiny1", "neurolm": "tiny", "specmoe": "expert"}
 pytestmark = pytest.mark.skipif(len(NATIVE) < 3, reason="only some plugins are installed")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class FoundationEstimator(BaseEstimator):
     default_model: str | None = None
     # With metadata routing, ask for groups without being told to: what splits by
     # subject around us hands them on.
-    __metadata_request__fit = {"groups": True}  # noqa: RUF012
+    __metadata_request__fit: ClassVar = {"groups": True}
 
     def _model(self) -> FoundationModel:
         name = self.model or self.default_model

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from eegfound.estimators._class_weight import weights_of_classes
 from eegfound.estimators._nets import ClassifierNet
 from eegfound.estimators._tuning import TunableEstimator
 
@@ -331,14 +331,9 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-
-        def balance(weight: np.ndarray) -> np.ndarray:
-            if not (isinstance(self.class_weight, str) and self.class_weight == "balanced"):
-                return compute_sample_weight(self.class_weight, y)
-            mass = np.bincount(codes, weights=weight, minlength=len(self.classes_))
-            return weight.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, 1.0))[codes]
-
-        weight = self._weights(sample_weight, X, balance)
+        weight = self._weights(
+            sample_weight, X, lambda weight: weights_of_classes(self.class_weight, y, weight)
+        )
         self._train(X, codes.astype(np.int64), weight, groups, len(self.classes_))
         return self
 

@@ -256,8 +256,10 @@ def test_class_weights_count_within_a_task():
 
     y = np.array(["a", "a", "a", "b", "c", "c"])
     column = np.array([1, 1, 1, 1, 2, 2])
-    np.testing.assert_allclose(_balance("balanced", y, column), [2 / 3] * 3 + [2, 1, 1])
-    np.testing.assert_allclose(_balance({"b": 5, "c": 2}, y, column), [1, 1, 1, 5, 2, 2])
+    np.testing.assert_allclose(_balance("balanced", y, column, np.ones(6)), [2 / 3] * 3 + [2, 1, 1])
+    np.testing.assert_allclose(
+        _balance({"b": 5, "c": 2}, y, column, np.ones(6)), [1, 1, 1, 5, 2, 2]
+    )
     X, y, task, _ = recorded(8)
     motor = task == "motor"
     left = [

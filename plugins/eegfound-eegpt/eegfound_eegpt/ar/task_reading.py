@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from eegfound.base import ChannelInfo, SpecError, as_channel_info
+from eegfound.estimators._class_weight import weights_of_classes
 from eegfound_eegpt.ar.estimators import EEGPTARTransformer
 from eegfound_eegpt.ar.task_labels import TaskLabels, as_task_column
 from eegfound_eegpt.ar.task_network import Block
@@ -68,20 +68,25 @@ def _part(estimator: Any, reader: Any, X: Any, y: Any, task: Any, groups: Any, w
         Block(reader.plan_.apply(X, presence), presence, reader.plan_.rows),
         y,
         column,
-        estimator._weights(weight, X, _balance(estimator.class_weight, y, column)),
+        estimator._weights(
+            weight, X, lambda given: _balance(estimator.class_weight, y, column, given)
+        ),
         None if groups is None else np.asarray(groups),
     )
 
 
-def _balance(class_weight: Any, y: np.ndarray, column: np.ndarray | None) -> np.ndarray | None:
-    """Return the weight that its label gives each epoch, within each task."""
+def _balance(
+    class_weight: Any, y: np.ndarray, column: np.ndarray | None, weight: np.ndarray
+) -> np.ndarray:
+    """Return the factor that its label gives each epoch, within each task."""
+    out = np.ones(len(y))
     if class_weight is None:
-        return None
-    out = np.empty(len(y))
+        return out
     tasks = np.zeros(len(y), dtype=int) if column is None else column
     for task in np.unique(tasks):
         members = tasks == task
-        out[members] = compute_sample_weight(_known(class_weight, y[members]), y[members])
+        known = _known(class_weight, y[members])
+        out[members] = weights_of_classes(known, y[members], weight[members])
     return out
 
 
