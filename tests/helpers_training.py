@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from skorch.callbacks import Callback
 
 import eegfound as ef
 from eegfound.estimators import FoundationClassifier, FoundationRegressor
@@ -26,3 +27,14 @@ def classifier(**params):
 
 def regressor(**params):
     return FoundationRegressor(**({"model": "toy", "checkpoint": None, "info": INFO} | params))
+
+
+class Rates(Callback):
+    """Learning rates of all steps."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            self.seen.append([group["lr"] for group in net.optimizer_.param_groups])
