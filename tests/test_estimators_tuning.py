@@ -17,12 +17,13 @@ from skorch.callbacks import Callback, EpochScoring
 
 import eegfound as ef
 from eegfound.base import SpecError
-from eegfound.estimators import FoundationClassifier, FoundationRegressor
+from eegfound.estimators import FoundationRegressor
 from eegfound.estimators._strategies import distinct
 from eegfound.models import registry
 from eegfound.models.files import fingerprint, save_weights
 from eegfound.models.loading import build_random
 from eegfound.testing.toy import ToyEncoder, toy_model
+from tests.helpers_training import INFO, classifier, task
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -57,23 +58,6 @@ def gated(monkeypatch):
     monkeypatch.setitem(sys.modules, __name__, sys.modules[build_gated.__module__])
     with registry.registered(toy_model("gated", network=f"{__name__}:build_gated")):
         yield registry.get("gated")
-
-
-INFO = ef.ChannelInfo(("Fp1", "C3", "Cz", "C4", "O1"), 100.0)
-
-
-def task(n=60, n_times=200, seed=0):
-    """Two classes told apart by a rhythm at C3; six subjects."""
-    rng = np.random.default_rng(seed)
-    y = np.tile([0, 1], n // 2)
-    X = 1e-5 * rng.standard_normal((n, 5, n_times))
-    wave = np.sin(2 * np.pi * 8 * np.arange(n_times) / 100)
-    X[y == 1, 1] += 3e-5 * wave
-    return X, np.array(["rest", "task"])[y], np.arange(n) // (n // 6)
-
-
-def classifier(**params):
-    return FoundationClassifier(**({"model": "toy", "checkpoint": None, "info": INFO} | params))
 
 
 @pytest.mark.parametrize(
