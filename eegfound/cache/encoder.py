@@ -9,8 +9,8 @@ import numpy as np
 
 from eegfound.base import SpecError
 from eegfound.cache.identity import NUMERICS, code_of, hardware, libraries
-from eegfound.cache.keys import NotCacheable, digest, epoch_keys
-from eegfound.cache.memory import contents
+from eegfound.cache.keys import NotCacheable, digest, digest_once, epoch_keys
+from eegfound.cache.memory import content_again, contents, hits, recent
 from eegfound.cache.once import Rows, encode_once
 from eegfound.cache.place import complain, resolve_place, size_bound
 from eegfound.cache.store import EmbeddingStore, Source
@@ -71,7 +71,7 @@ def recipe_of(
             "pooling": handle.pooling,
             "layer": layer,
         },
-        "plan": plan,
+        "plan": digest_once(plan),
         "front_end": front_end,
         "arithmetic": dict(arithmetic),
         "epoch": epoch,
@@ -141,6 +141,13 @@ def through_cache(
         complain(place, f"recipe {error}", f"These embeddings are not cached: {error}.")
         return encode(X, presence)
     store = EmbeddingStore(place, size_bound())
+    source = Source(key, facts_of(recipe, about["handle"], plan))
+    whole = b"array" + key + content_again(X) + np.packbits(presence).tobytes()
+    for known in recent.get(store, [whole]).values():
+        hits.add(store, source, len(X))
+        array = allocate(known.shape[1:])
+        array[:] = known
+        return array
     keys = epoch_keys(key, contents(X), presence)
 
     def order(wanted: list[bytes]) -> list[bytes]:
@@ -158,11 +165,13 @@ def through_cache(
             "electrodes."
         )
 
-    return encode_once(
+    array = encode_once(
         store,
-        Source(key, facts_of(recipe, about["handle"], plan)),
+        source,
         Rows(keys, allocate, mismatch),
         lambda chosen, done: encode(X[chosen], presence[chosen], done),
         step=step,
         order=order,
     )
+    recent.put(store, {whole: array.copy()})
+    return array

@@ -158,6 +158,7 @@ def _typed_source(kind: type) -> bytes:
         raise NotCacheable(f"the source of {kind.__qualname__} cannot be read ({error})") from error
 
 
+@lru_cache
 def _file(module: str) -> Path | None:
     path = getattr(sys.modules.get(module), "__file__", None)
     return Path(path) if path and Path(path).suffix == ".py" else None

@@ -43,6 +43,14 @@ def digest(value: Any) -> bytes:
     return state.digest()
 
 
+def digest_once(value: Any) -> bytes:
+    """Return :func:`digest` of a frozen dataclass, which remembers it."""
+    known = vars(value)  # whose fields alone are digested
+    if "_digest" not in known:
+        known["_digest"] = digest(value)
+    return known["_digest"]
+
+
 def _tell(state: Any, kind: str, data: bytes) -> None:
     """Add a typed, length-prefixed piece: no two sequences of pieces look alike."""
     state.update(f"{kind}:{len(data)}:".encode())
@@ -68,7 +76,11 @@ def _feed(state: Any, value: Any, inside: tuple[int, ...]) -> None:
         _tell(state, "again", str(inside.index(id(value))).encode())
     elif isinstance(value, Mapping):
         # Sorted by content: the order of a mapping says nothing.
-        items = sorted(((digest(key), key) for key in value), key=lambda item: item[0])
+        items = (
+            [(key.encode(), key) for key in sorted(value)]
+            if all(type(key) is str for key in value)
+            else sorted(((digest(key), key) for key in value), key=lambda item: item[0])
+        )
         _tell(state, "mapping", str(len(items)).encode())
         for key_digest, key in items:
             _tell(state, "key", key_digest)
@@ -79,6 +91,9 @@ def _feed(state: Any, value: Any, inside: tuple[int, ...]) -> None:
         if all(type(item) is str for item in value):  # names of channels: many, and often
             _tell(state, "lengths", ",".join(str(len(item)) for item in value).encode())
             _tell(state, "strings", "".join(value).encode())
+            return
+        if all(type(item) is int for item in value):
+            _tell(state, "integers", ",".join(map(str, value)).encode())
             return
         _tell(state, "sequence", str(len(value)).encode())
         for item in value:
@@ -132,11 +147,7 @@ def epoch_keys(recipe: bytes, contents: Sequence[bytes], presence: np.ndarray) -
     list of bytes
         32 bytes each. An epoch's key depends on that epoch alone.
     """
-    start = hashlib.sha256(recipe)
-    keys = []
-    for content, present in zip(contents, np.packbits(presence, axis=1)):
-        state = start.copy()
-        state.update(present.tobytes())
-        state.update(content)
-        keys.append(state.digest())
-    return keys
+    return [
+        hashlib.sha256(recipe + present.tobytes() + content).digest()
+        for content, present in zip(contents, np.packbits(presence, axis=1))
+    ]

@@ -12,14 +12,15 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xxhash
 
-from eegfound.cache.keys import digest
+from eegfound.cache.keys import digest_once
 from eegfound.cache.store import EmbeddingStore, Source
 
 #: Bytes of embeddings that a process keeps at hand.
@@ -31,11 +32,31 @@ NOTE_EVERY = 5.0
 
 _lock = threading.RLock()
 _checked: OrderedDict[tuple[bytes, bytes], np.ndarray] = OrderedDict()
+#: The array that was just checked, and what it holds, for the look-up that follows.
+_just_read = threading.local()
 
 
 def contents(X: np.ndarray) -> list[bytes]:
     """Return 16 bytes per epoch that tell its numbers (not their type or arrangement)."""
     return [xxhash.xxh3_128_digest(np.ascontiguousarray(epoch).data) for epoch in X]
+
+
+def content(X: np.ndarray) -> bytes:
+    """Return bytes that tell an array: its numbers, type and shape."""
+    state = xxhash.xxh3_128(f"{X.dtype.str}{X.shape}".encode())
+    for part in (X,) if X.flags.c_contiguous else X:
+        state.update(np.ascontiguousarray(part).data)
+    return state.digest()
+
+
+def content_again(X: np.ndarray) -> bytes:
+    """Return :func:`content` of the array that :func:`check_once` has just read, or read it.
+
+    Good for one use: afterwards the array may have been changed in place.
+    """
+    array, known = getattr(_just_read, "value", (None, None))
+    _just_read.value = (None, None)
+    return known if array is not None and array() is X else content(X)
 
 
 def check_once(plan: Any, X: np.ndarray) -> np.ndarray:
@@ -46,8 +67,9 @@ def check_once(plan: Any, X: np.ndarray) -> np.ndarray:
     """
     if threading.current_thread() is not threading.main_thread():
         return plan.check(X)
-    facts = f"{X.dtype.str}{X.shape}".encode()
-    key = (digest(plan), facts + xxhash.xxh3_128_digest(b"".join(contents(X))))
+    found = content(X)
+    _just_read.value = (weakref.ref(X), found)
+    key = (digest_once(plan), found)
     with _lock:
         if key in _checked:
             _checked.move_to_end(key)
@@ -66,7 +88,11 @@ def check_once(plan: Any, X: np.ndarray) -> np.ndarray:
 
 
 class Recent:
-    """Embeddings that were read or written lately, until the store's file changes."""
+    """Embeddings that were read or written lately, until the store's file changes.
+
+    Single ones by their epoch's key, and those of whole arrays, which a search
+    asks for again and again, by a key of the array.
+    """
 
     def __init__(self, bound: int = BOUND) -> None:
         self.bound = bound
@@ -84,7 +110,7 @@ class Recent:
             rows = self._rows.get(place, {})
             return {key: rows[key] for key in keys if key in rows}
 
-    def put(self, store: EmbeddingStore, items: dict[bytes, np.ndarray]) -> None:
+    def put(self, store: EmbeddingStore, items: Mapping[bytes, np.ndarray]) -> None:
         """Keep embeddings that are in the store, as it now is."""
         place = str(store.place)
         size = sum(value.nbytes + 200 for value in items.values())

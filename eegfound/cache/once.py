@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -57,6 +57,19 @@ class Rows:
             raise self._mismatch(value.shape, self.array.shape[1:])
         self.array[self.at[key]] = value
 
+    def put_all(self, found: Mapping[bytes, np.ndarray]) -> None:
+        """Write many embeddings at once."""
+        if len({value.shape for value in found.values()}) != 1:
+            for key, value in found.items():
+                self.put(key, value)
+            return
+        some = next(iter(found))
+        self.put(some, found[some])
+        assert self.array is not None
+        rows = [row for key in found for row in self.at[key]]
+        values = [value for key, value in found.items() for _ in self.at[key]]
+        self.array[rows] = values
+
 
 def encode_once(
     store: EmbeddingStore,
@@ -96,11 +109,11 @@ def encode_once(
         read = store.read(unread)
         recent.put(store, read)
         found |= read
-    for key, value in found.items():
-        rows.put(key, value)
+    rows.put_all(found)
     n_found = len(found)
-    pending = dict.fromkeys(order([key for key in unread if key not in found]))
-    if pending:
+    lacking = [key for key in unread if key not in found]
+    if lacking:
+        pending = dict.fromkeys(order(lacking))
         n_found += _compute(store, source, rows, encode, pending, step)
     hits.add(store, source, n_found)
     assert rows.array is not None
@@ -121,15 +134,16 @@ def _compute(
     with Claimant(store) as claimant:
         while pending:
             # Who shares the work takes ever less of it, so that all end together.
-            fair = len(pending) if claimant.unrivalled else max(step, len(pending) // 4)
+            part = len(pending) // 4 // step * step
+            fair = len(pending) if claimant.unrivalled else max(step, part)
             mine, ready = claimant.claim(pending, min(size, fair))
             if not mine and alone:
                 mine = list(pending)[:size]
             found = store.read(ready)
-            for key, value in found.items():
-                rows.put(key, value)
+            rows.put_all(found)
+            got += len(found)
+            for key in found:
                 del pending[key]
-                got += 1
             # What was damaged or is gone again; perhaps it cannot even be dropped.
             mine += [key for key in ready if key not in found]
             if mine:

@@ -181,13 +181,36 @@ class FoundationTransformer(TransformerMixin, FoundationEstimator):
         FoundationTransformer
             The estimator itself.
         """
+        X, presence = self._prepare(X, groups)
+        some = self._first_epochs(presence)
+        self.n_features_out_ = self._features(X[some], presence[some]).shape[1]
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, groups: Any = None) -> np.ndarray:
+        """Do ``fit`` and ``transform`` on the same windows, which are read only once.
+
+        Parameters
+        ----------
+        X, y, groups
+            See :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_epochs, n_features)
+            Embeddings.
+        """
+        X, presence = self._prepare(X, groups)
+        features = self._features(X, presence)
+        self.n_features_out_ = features.shape[1]
+        return features
+
+    def _prepare(self, X: Any, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Do all of ``fit`` but the counting of features."""
         X = self._read(X, reset=True)
         presence = self._presence(X)
         self._load_encoder()
         self._fit_front_end(X, presence, groups)
-        some = self._first_epochs(presence)
-        self.n_features_out_ = self._features(X[some], presence[some]).shape[1]
-        return self
+        return X, presence
 
     def _first_epochs(self, presence: np.ndarray) -> np.ndarray:
         """Return the epochs that tell the number of features.
