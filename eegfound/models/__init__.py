@@ -13,7 +13,14 @@ from eegfound.models.manager import (
     registry,
     unregister_plugin,
 )
-from eegfound.models.spec import API_VERSION, Checkpoint, FoundationModel, InputSpec, load_object
+from eegfound.models.spec import (
+    API_VERSION,
+    Checkpoint,
+    FoundationModel,
+    InputSpec,
+    PretrainingStage,
+    load_object,
+)
 
 __all__ = [
     "API_VERSION",
@@ -21,6 +28,7 @@ __all__ = [
     "FoundationModel",
     "InputSpec",
     "PluginRecord",
+    "PretrainingStage",
     "get_model",
     "hookimpl",
     "list_models",

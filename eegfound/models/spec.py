@@ -26,6 +26,14 @@ RECIPE_KEYS = frozenset(
     }
 )  # fmt: skip
 
+#: Parameters of the Pretrainer that a stage may set.
+STAGE_KEYS = frozenset(
+    {
+        "max_epochs", "train_batch_size", "optimizer", "betas", "lr", "min_lr", "lr_schedule",
+        "warmup", "weight_decay", "gradient_clip", "ema_decay", "objective_params",
+    }
+)  # fmt: skip
+
 
 def load_object(path: str) -> Any:
     """Import ``"package.module:name"``.
@@ -198,6 +206,50 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class PretrainingStage:
+    """One stage of a model's self-supervised training.
+
+    Parameters
+    ----------
+    name : str
+        By which users ask for it (``stages=["tokenizer", "masked"]``).
+    objective : str
+        Path of ``build(*, previous, **config) -> eegfound.nn.Objective``.
+        ``previous`` maps the names of the earlier stages to their trained
+        objectives (empty in the first); ``config`` is that of the size, and
+        what the user gives.
+    summary : str
+        One line for listings.
+    share : float
+        Share of the passes over the data, where the user says only how many
+        there are in all stages together.
+    defaults : mapping of str to object
+        Values of parameters of the Pretrainer, those in ``STAGE_KEYS``, that
+        suit short runs on little data.
+    recipes : mapping of str to mapping
+        The same as published, by the name that ``recipe=`` takes.
+    """
+
+    name: str
+    objective: str
+    summary: str = ""
+    share: float = 1.0
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise PluginError(f"Stage {self.name!r}: share={self.share!r} is not in (0, 1].")
+        for where, values in {"defaults": self.defaults, **self.recipes}.items():
+            unknown = set(values) - STAGE_KEYS
+            if unknown:
+                raise PluginError(
+                    f"Stage {self.name!r}: {where!r} sets {sorted(unknown)}; a stage may set "
+                    f"{sorted(STAGE_KEYS)}."
+                )
+
+
+@dataclass(frozen=True)
 class FoundationModel:
     """Everything the suite must know about a model, without importing it.
 
@@ -227,6 +279,10 @@ class FoundationModel:
         Read-outs the model supports, the first is the default.
     objective : str | None
         Path of the factory of the self-supervised objective.
+    stages : tuple of PretrainingStage
+        Its stages, where the paper has several, or where it says how to train.
+        Empty: one stage, ``"pretraining"``, of ``objective`` (whose factory is
+        then called without ``previous``).
     front_end : str | None
         Path of a factory of a Transformer that turns windows in the model's
         rate and unit, ``(n, n_channels, n_times)``, into the network's
@@ -268,6 +324,7 @@ class FoundationModel:
     checkpoints: tuple[Checkpoint, ...] = ()
     poolings: tuple[str, ...] = ("mean", "cls", "max", "mean_std", "channels", "flatten")
     objective: str | None = None
+    stages: tuple[PretrainingStage, ...] = ()
     front_end: str | None = None
     front_end_options: tuple[str, ...] = ()
     micro_batch: int = 1

@@ -23,12 +23,23 @@ class Objective(nn.Module):
     """A self-supervised objective: networks, what is hidden, and the losses.
 
     Subclasses implement :meth:`forward` and :attr:`encoder`.
+
+    A batch may be cut into parts that pass :meth:`forward` one after another or
+    in several processes, before the optimizer takes one step. All that is drawn
+    comes from ``generator``, and what training changes besides gradients (a
+    codebook, a momentum encoder) is collected in ``forward`` and changed, once
+    for all parts and processes, in :meth:`after_step`.
     """
 
     @property
     def encoder(self) -> EncoderNetwork:
         """The network whose weights a Transformer uses afterwards."""
         raise TypeError(f"{type(self).__name__} must say which network is its encoder.")
+
+    @property
+    def kept(self) -> EncoderNetwork:
+        """The network that is saved: the encoder, or what follows its mean (momentum)."""
+        return self.encoder
 
     def forward(self, batch: SignalBatch, *, generator: torch.Generator | None = None) -> Any:
         """Compute the losses of a batch.
@@ -47,6 +58,44 @@ class Objective(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must implement forward(batch, generator=None).")
 
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good the objective is on a batch, without training.
+
+        Parameters
+        ----------
+        batch, generator
+            As in :meth:`forward`. The module is in evaluation mode and no
+            gradients are kept.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars, means over the batch. ``total`` is there always. What a
+            predictor reaches that learned nothing (the mean, the last value, the
+            commonest code) stands under the name of what it compares with, and
+            ``_trivial``.
+        """
+        losses = self(batch, generator=generator)
+        values = {name: getattr(losses, name) for name in vars(losses)} | {"total": losses.total}
+        return {
+            name: value.detach()
+            for name, value in values.items()
+            if torch.is_tensor(value) and value.ndim == 0 and value.is_floating_point()
+        }
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return what a report can draw of a batch's first epoch; empty where there is nothing.
+
+        ``signal`` and ``reconstruction``, ``(n_channels, n_times)`` in the network's
+        unit (or features), ``hidden``, of bool, ``(n_channels, n_patches)``, and
+        ``code_use``, ``(n_codes,)``: how often each code occurs in the batch.
+        """
+        return {}
+
     def prepare(self, batch: SignalBatch) -> None:
         """Fill what only data can fill (an untrained codebook) from a first batch."""
 
@@ -54,7 +103,7 @@ class Objective(nn.Module):
         """Prepare pass ``epoch`` (from 0) of ``n_epochs``: the stage of a staged objective."""
 
     def after_step(self, progress: float) -> None:
-        """Follow an optimizer step (momentum encoders); ``progress`` runs from 0 to 1."""
+        """Follow an optimizer step (momentum encoders, codebooks); ``progress``: from 0 to 1."""
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters exempt from weight decay."""

@@ -1,0 +1,1 @@
+"""Self-supervised training: windows in, weights out."""
