@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -27,6 +28,21 @@ RESUMED = {
 
 def result(clf, X):
     return clf.net_.history[:, "train_loss"], clf.predict_proba(X)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    X, y, groups = task(16)
+    clf = classifier(**RESUMED | {"max_epochs": 1}, resume_dir=tmp_path)
+    clf.fit(X, y, groups=groups)
+    (state,) = tmp_path.iterdir()
+    digest = state.name.partition(".")[0]
+    old, fresh, other = (tmp_path / f"{n}.part" for n in (f"{digest}a", f"{digest}b", "other"))
+    for path in (old, fresh, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    clf.fit(X, y, groups=groups)
+    assert set(tmp_path.iterdir()) == {state, fresh, other}
 
 
 @pytest.mark.parametrize(

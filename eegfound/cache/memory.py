@@ -54,9 +54,9 @@ def content_again(X: np.ndarray) -> bytes:
 
     Good for one use: afterwards the array may have been changed in place.
     """
-    array, known = getattr(_just_read, "value", (None, None))
-    _just_read.value = (None, None)
-    return known if array is not None and array() is X else content(X)
+    kept: tuple[weakref.ref[np.ndarray], bytes] | None = getattr(_just_read, "value", None)
+    _just_read.value = None
+    return kept[1] if kept is not None and kept[0]() is X else content(X)
 
 
 def check_once(plan: Any, X: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +21,8 @@ from skorch.history import History
 
 from eegfound.base import SignalWarning
 
+#: Seconds after which a half-written file has no writer any more.
+ABANDONED = 600.0
 _FORMAT = 1
 _STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")
 
@@ -93,6 +97,7 @@ class TrainingState(Callback):
 
     def take_up(self, net: Any) -> None:
         """Give an initialized net the history that was saved."""
+        self._tidy()
         self.state_ = self._read()
         if self.state_ is not None:
             net.history = History(json.loads(self.state_["history"]))
@@ -145,7 +150,7 @@ class TrainingState(Callback):
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
+            handle, name = tempfile.mkstemp(".part", self.digest, self.path.parent)
             os.close(handle)
             try:
                 torch.save(state, name)
@@ -159,6 +164,13 @@ class TrainingState(Callback):
                 SignalWarning,
                 stacklevel=2,
             )
+
+    def _tidy(self) -> None:
+        """Remove what a killed process has left half-written."""
+        for left in self.path.parent.glob(f"{self.digest}*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
 
     def _read(self) -> dict[str, Any] | None:
         if not self.path.is_file():

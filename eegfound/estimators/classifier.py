@@ -134,7 +134,9 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
     patience : int
         Epochs without a better validation loss before training stops.
     callbacks : list | None
-        skorch callbacks; each fit uses a copy.
+        skorch callbacks; each fit uses a copy. The estimator's own names are
+        taken: ``training_state``, ``validation_early_stopping``, ``memory_bound``,
+        ``gradient_clip``, ``averaging``, ``learning_rate``.
     resume_dir : path-like | None
         Folder in which the state of a training is kept after every epoch. The
         same fit (data, options, ``callbacks``, seed) called again goes on
