@@ -6,7 +6,7 @@ weights. Each row is a process of its own; time is the median over the epochs af
 that overlap by half, braindecode's default.
 
     python benchmarks/bench_finetune.py [--models labram eegpt eegpt-32] [--threads 1]
-                                        [--windows 64] [--epochs 3]
+                                        [--windows 64] [--epochs 3] [--memory-mb 1024]
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def ours(model: str, args) -> dict:
     clf = ef.make_classifier(
         model.removesuffix("-32"), checkpoint=None, info=ef.ChannelInfo(MOTOR, RATES[model]),
         tuning="full", train_batch_size=BATCH, max_epochs=args.epochs, n_threads=args.threads,
-        on_unknown="drop", **params,
+        activation_memory_mb=args.memory_mb, on_unknown="drop", **params,
     ).fit(X, y)  # fmt: skip
     return {
         "seconds": clf.net_.history[1:, "dur"], "peak": peak_mb(),
@@ -97,8 +97,8 @@ def theirs(model: str, args) -> dict:
 def child(who: str, model: str, args) -> dict:
     """Run one row in a process of its own."""
     command = [sys.executable, __file__, "--row", who, "--models", model]
-    for name in ("threads", "windows", "epochs"):
-        command += [f"--{name}", str(getattr(args, name))]
+    for name in ("threads", "windows", "epochs", "memory_mb"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["killed"])[-1]}
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--memory-mb", type=float, default=1024, help="ours: activation_memory_mb")
     parser.add_argument("--row", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
