@@ -28,15 +28,18 @@ _WHERE = {
     "FoundationTransformer": "eegfound.estimators",
     "FoundationClassifier": "eegfound.estimators",
     "FoundationRegressor": "eegfound.estimators",
+    "FoundationPretrainer": "eegfound.estimators",
     "make_transformer": "eegfound.estimators",
     "make_classifier": "eegfound.estimators",
     "make_regressor": "eegfound.estimators",
+    "make_pretrainer": "eegfound.estimators",
 }
 _MODULES = (
     "base",
     "baselines",
     "benchmark",
     "cache",
+    "corpus",
     "datasets",
     "estimators",
     "features",
@@ -44,6 +47,7 @@ _MODULES = (
     "models",
     "montage",
     "preprocessing",
+    "pretraining",
     "search",
     "testing",
 )

@@ -15,6 +15,7 @@ from eegfound.base.exceptions import (
     RandomWeightsWarning,
     SignalWarning,
     SpecError,
+    TrainingError,
     UnitError,
 )
 from eegfound.base.info import ChannelInfo, as_channel_info
@@ -29,6 +30,7 @@ __all__ = [
     "RandomWeightsWarning",
     "SignalWarning",
     "SpecError",
+    "TrainingError",
     "UnitError",
     "as_3d",
     "as_channel_info",

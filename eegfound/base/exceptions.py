@@ -21,6 +21,10 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """A checkpoint was not found in any of the places searched."""
 
 
+class TrainingError(RuntimeError):
+    """A training cannot go on: its loss or gradient is no finite number."""
+
+
 class PluginError(RuntimeError):
     """A plugin breaks the contract of the suite."""
 

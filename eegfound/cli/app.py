@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from eegfound.cli import benchmark, cache, conformance, doctor, embed, listing, new_plugin, tune
+from eegfound.cli import (
+    benchmark,
+    cache,
+    conformance,
+    doctor,
+    embed,
+    listing,
+    new_plugin,
+    prepare,
+    pretrain,
+    tune,
+)
 
 app = typer.Typer(
     name="eegfound",
@@ -20,6 +31,8 @@ app.command("doctor")(doctor.doctor)
 app.command("embed")(embed.embed)
 app.command("benchmark")(benchmark.benchmark)
 app.command("tune")(tune.tune)
+app.command("prepare")(prepare.prepare)
+app.command("pretrain")(pretrain.pretrain)
 app.command("conformance")(conformance.conformance)
 app.command("new-plugin")(new_plugin.new_plugin)
 app.add_typer(cache.app, name="cache")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from eegfound.cli._output import print_json, print_table, say
-from eegfound.models import FoundationModel, registry
+from eegfound.models import FoundationModel, PretrainingStage, registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -87,6 +87,7 @@ def info(
             (f"recipe {name}", ", ".join(f"{key}={value!r}" for key, value in recipe.items()))
             for name, recipe in found.recipes.items()
         ),
+        *((f"pretraining stage {stage.name}", _stage(stage)) for stage in found.stages),
         ("sizes", "; ".join(f"{n}: {dict(c)}" for n, c in found.sizes.items())),
         *((f"note {i + 1}", note) for i, note in enumerate(found.notes)),
     ]
@@ -106,6 +107,16 @@ def info(
             for c in found.checkpoints
         ],
     )
+
+
+def _stage(stage: PretrainingStage) -> str:
+    """Return a stage's summary, and its settings without and with a recipe."""
+    settings = {"defaults": stage.defaults, **stage.recipes}
+    return "; ".join(
+        [stage.summary]
+        + [f"{name}: {', '.join(f'{k}={v!r}' for k, v in values.items())}"
+           for name, values in settings.items() if values]
+    )  # fmt: skip
 
 
 def _lengths(model: FoundationModel) -> str:

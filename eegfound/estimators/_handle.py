@@ -50,8 +50,8 @@ class EncoderHandle:
     In memory it shares the network with every other estimator that asked for
     the same weights. Pickled, it is the model's name, the configuration, where
     the weights came from and their fingerprint; published weights are found
-    again when needed. Only random weights travel as tensors, because nobody
-    else has them.
+    again when needed. Only weights that are in no file (random, or just
+    trained) travel as tensors, because nobody else has them.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ class EncoderHandle:
         self.weights = loaded.weights
         self.fingerprint = loaded.fingerprint
         self.report = loaded.report
+        self.front_end: dict[str, Any] = dict(loaded.front_end)
         self.checkpoint: str | None = None
         self.checkpoint_name: str | None = None
         self.sha256: str | None = None
@@ -217,7 +218,7 @@ class EncoderHandle:
         state = self.__dict__ | {"_network": None}
         for own in ("_placed", "_tuned", "_compiled"):
             del state[own]
-        if self.weights == "random":
+        if self.checkpoint is None:
             from safetensors.torch import save
 
             state["_tensors"] = save(

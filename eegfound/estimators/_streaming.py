@@ -78,5 +78,12 @@ def mapped_file(X: Any) -> mmap.mmap | None:
     return None
 
 
+def give_back(X: np.ndarray) -> None:
+    """Give the pages of a mapped file back to the system; they are read again if needed."""
+    mapped = mapped_file(X)
+    if mapped is not None:
+        _give_back(mapped)
+
+
 def _give_back(mapped: mmap.mmap) -> None:
     mapped.madvise(mmap.MADV_DONTNEED)

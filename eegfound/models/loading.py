@@ -19,6 +19,7 @@ from eegfound.models.randomness import seeded_torch
 from eegfound.models.report import LoadReport
 from eegfound.models.spec import FoundationModel, load_object
 from eegfound.models.store import CheckpointFile, find_checkpoint
+from eegfound.models.trained import TrainedWeights
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class LoadedEncoder:
     fingerprint : str
         Digest of its tensors.
     weights : str
-        Name or path of the checkpoint, or ``"random"``.
+        Name or path of the checkpoint, ``"random"``, or ``"memory"``.
     report : LoadReport | None
         None for random weights.
     file : CheckpointFile | None
-        None for random weights.
+        None for weights that are in no file.
+    front_end : dict
+        Options of the front end that the weights were trained with.
     """
 
     network: EncoderNetwork
@@ -50,6 +53,7 @@ class LoadedEncoder:
     weights: str
     report: LoadReport | None = None
     file: CheckpointFile | None = field(default=None, repr=False)
+    front_end: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_state(
@@ -59,6 +63,7 @@ def load_state(
     optional: tuple[str, ...] = (),
     dropped: tuple[str, ...] = (),
     source: str = "",
+    record: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Copy a state dict into a network if, and only if, it fits.
 
@@ -74,6 +79,8 @@ def load_state(
         What a converter left out, for the report.
     source : str
         Where the state came from, for the report.
+    record : mapping | None
+        What the weights were trained on, for the report.
 
     Returns
     -------
@@ -101,6 +108,7 @@ def load_state(
         optional=tuple(sorted(may_miss)),
         dropped=tuple(dropped),
         source=source,
+        record=dict(record or {}),
     )
     if report.ok:
         with torch.no_grad():
@@ -133,6 +141,11 @@ def build_random(
 
 def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNetwork) -> LoadReport:
     spec = file.spec
+    if file.metadata.get("content") == "objectives":
+        raise CheckpointError(
+            f"{file.path} holds whole objectives (save(what='objective')): they go into "
+            "checkpoint= of a Pretrainer. Write the encoder with save(path)."
+        )
     raw = read_tensors(file.path, spec.safe_globals if spec else ())
     dropped: tuple[str, ...] = ()
     optional = spec.optional_keys if spec else network.optional_state
@@ -148,16 +161,56 @@ def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNet
         _check_state(raw, file)
         state, dropped = network.adapt_state(raw)
     _check_state(state, file)
-    report = load_state(network, state, optional=optional, dropped=dropped, source=str(file.path))
+    report = load_state(
+        network, state, optional=optional, dropped=dropped, source=str(file.path),
+        record=_record_of(file),
+    )  # fmt: skip
+    _check_report(report, model, state, file.size)
+    return report
+
+
+def _record_of(file: CheckpointFile) -> dict[str, Any]:
+    """Return what the weights of a file were trained on, as far as anybody told."""
+    told = file.metadata.get("record")
+    if isinstance(told, dict):
+        return told
+    names = file.spec.pretraining_datasets if file.spec else ()
+    return {"datasets": [{"name": name} for name in names]} if names else {}
+
+
+def _check_report(
+    report: LoadReport, model: FoundationModel, state: Mapping[str, Any], size: str
+) -> None:
+    """Raise where weights did not fit, or hold what is no number."""
     if not report.ok:
         raise CheckpointError(
-            f"{file.path} does not fit {model.name} of size {file.size!r} ({report.summary()}). "
-            f"{report.faults()}.{_other_size(model, state, file.size)}"
+            f"{report.source} does not fit {model.name} of size {size!r} ({report.summary()}). "
+            f"{report.faults()}.{_other_size(model, state, size)}"
         )
     for key in report.matched:
         if state[key].is_floating_point() and not torch.isfinite(state[key]).all():
-            raise CheckpointError(f"{file.path}: tensor {key!r} holds NaN or infinity.")
+            raise CheckpointError(f"{report.source}: tensor {key!r} holds NaN or infinity.")
+
+
+def _take_memory(
+    model: FoundationModel, given: TrainedWeights, network: EncoderNetwork
+) -> LoadReport:
+    state, dropped = network.adapt_state(dict(given.state))
+    report = load_state(
+        network, state, optional=network.optional_state, dropped=dropped, source=repr(given),
+        record=given.metadata.get("record"),
+    )  # fmt: skip
+    _check_report(report, model, state, given.size)
     return report
+
+
+def _check_memory(model: FoundationModel, given: TrainedWeights, size: str | None) -> None:
+    if given.model != model.name:
+        raise CheckpointError(f"{given!r} holds weights of {given.model!r}, not of {model.name!r}.")
+    if size not in (None, given.size):
+        raise CheckpointError(
+            f"{given!r} is of size {given.size!r} but size={size!r} was asked for: leave size out."
+        )
 
 
 def _check_state(state: Any, file: CheckpointFile) -> None:
@@ -217,7 +270,7 @@ def load_encoder(
         The model.
     size : str | None
         Named size; None takes the checkpoint's or the model's default.
-    checkpoint : str | path-like | None
+    checkpoint : str | path-like | TrainedWeights | None
         See :func:`eegfound.models.store.find_checkpoint`; None means random
         weights drawn from ``seed``.
     pooling : str | None
@@ -240,10 +293,16 @@ def load_encoder(
         If a file cannot be found, read, or does not fit.
     """
     config = dict(config or {})
-    file = None
-    if checkpoint is not None:
+    file, memory = None, checkpoint if isinstance(checkpoint, TrainedWeights) else None
+    metadata: Mapping[str, Any] = {}
+    if memory is not None:
+        _check_memory(model, memory, size)
+        size, metadata = memory.size, memory.metadata
+        config = {**metadata.get("config", {}), **config}
+    elif checkpoint is not None:
         file = find_checkpoint(model, checkpoint, size=size)
-        config = {**file.metadata.get("config", {}), **config}
+        metadata = file.metadata
+        config = {**metadata.get("config", {}), **config}
     elif warn:
         warnings.warn(
             f"{model.name}: random weights (checkpoint=None). This network is untrained: its "
@@ -253,6 +312,7 @@ def load_encoder(
         )
     size = file.size if file else (size or model.default_size)
     source = (str(file.path), file.sha256) if file else ("random", str(seed))
+    source = source if memory is None else ("memory", memory.fingerprint)
     key = (model.name, id(model), size, pooling, _hashable(config), source, seed)
     with _lock:
         if key in _shared:
@@ -261,10 +321,13 @@ def load_encoder(
         network = build_random(model, size, pooling, config, seed)
         report = _read_file(model, file, network) if file else None
         weights = "random" if file is None else (file.published or str(file.path))
+        if memory is not None:
+            report, weights = _take_memory(model, memory, network), "memory"
         network.requires_grad_(False)
         loaded = LoadedEncoder(
-            network, size, config, fingerprint(network.state_dict()), weights, report, file
-        )
+            network, size, config, fingerprint(network.state_dict()), weights, report, file,
+            dict(metadata.get("front_end", {})),
+        )  # fmt: skip
         _shared[key] = loaded
         while len(_shared) > _MAX_SHARED:
             _shared.popitem(last=False)

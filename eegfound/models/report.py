@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -26,6 +27,9 @@ class LoadReport:
         Tensors of the file that the plugin's converter leaves out on purpose.
     source : str
         File or description the tensors came from.
+    record : mapping
+        What the weights were trained on (the contamination record); empty where nobody
+        told. ``datasets`` lists ``{"name", "subjects", "hours", ...}``.
     """
 
     matched: tuple[str, ...] = ()
@@ -35,6 +39,7 @@ class LoadReport:
     optional: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     source: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -65,5 +70,15 @@ class LoadReport:
             parts.append("other shape: " + "; ".join(shown) + more)
         return ". ".join(parts) or ("no tensor matched" if not self.matched else "none")
 
+    def trained_on(self) -> str:
+        """Return in words what the weights were trained on."""
+        told = []
+        for each in self.record.get("datasets", ()):
+            subjects = each.get("subjects") or ()
+            facts = [f"{len(subjects)} subjects"] if subjects else []
+            facts += [f"{each['hours']:.3g} h"] if each.get("hours") else []
+            told.append(each["name"] + (f" ({', '.join(facts)})" if facts else ""))
+        return ", ".join(told) or "not told"
+
     def __str__(self) -> str:
-        return f"{self.source}: {self.summary()}"
+        return f"{self.source}: {self.summary()}. Trained on: {self.trained_on()}"

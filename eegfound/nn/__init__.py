@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eegfound.nn.patches import cut_patches
     from eegfound.nn.probe import TwoLinear
     from eegfound.nn.rotary import rotary_angles, rotate
+    from eegfound.nn.running_mean import RunningMean
     from eegfound.nn.schedules import cosine_schedule
     from eegfound.nn.standardize import Standardize
     from eegfound.nn.stochastic_depth import DropPath, drop_path
@@ -35,6 +36,7 @@ _WHERE = {
     "MaxNormLinear": "max_norm",
     "MomentumEncoder": "momentum",
     "Objective": "objective",
+    "RunningMean": "running_mean",
     "SpatialAdapter": "adapter",
     "TwoLinear": "probe",
     "cosine_schedule": "schedules",
@@ -57,6 +59,7 @@ __all__ = [
     "MaxNormLinear",
     "MomentumEncoder",
     "Objective",
+    "RunningMean",
     "SpatialAdapter",
     "Standardize",
     "TemporalHead",

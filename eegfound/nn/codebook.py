@@ -2,9 +2,13 @@
 
 The codebook follows running averages of what its rows stand for (van den Oord
 et al., arXiv 1711.00937, appendix A; on the sphere as in LaBraM and NeuroLM).
+A step may be made of several parts, in several processes: each part is collected,
+and the rows move once, for all of them.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -91,7 +95,7 @@ def cosine_kmeans(
     centers = samples[initial.to(samples.device)]
     counts = torch.zeros(n_clusters, dtype=torch.int64, device=samples.device)
     for _ in range(n_iter):
-        assigned = (samples @ centers.T).argmax(dim=1)
+        assigned = torch.cat([(p @ centers.T).argmax(dim=1) for p in samples.split(_AT_ONCE)])
         counts = torch.bincount(assigned, minlength=n_clusters)
         sums = torch.zeros_like(centers).index_add_(0, assigned, samples)
         moved = unit(sums / counts.clamp(min=1)[:, None])
@@ -123,6 +127,16 @@ class CodebookRows(nn.Module):
         self.register_buffer("initted", torch.zeros(1))
 
 
+@dataclass
+class _Collected:
+    """What the parts of a step said so far: sums per row, and candidates for revival."""
+
+    counts: Tensor
+    sums: Tensor
+    keys: Tensor
+    candidates: Tensor
+
+
 class CosineCodebook(nn.Module):
     """A codebook on the unit sphere.
 
@@ -134,12 +148,27 @@ class CosineCodebook(nn.Module):
         Share of a row that one step keeps.
     beta : float
         Weight of the commitment loss.
+    revive_after : int | None
+        Steps without use after which a row is dead and is put where a randomly
+        chosen vector of the step is (Dhariwal et al., arXiv 2005.00341, section
+        3.1, restart codes whose use falls so). None: unused rows stay as they are.
     """
 
-    def __init__(self, n_codes: int, code_dim: int, *, decay: float, beta: float) -> None:
+    idle: Tensor
+
+    def __init__(
+        self, n_codes: int, code_dim: int, *, decay: float, beta: float,
+        revive_after: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        if revive_after is not None and revive_after < 1:
+            raise SpecError(f"revive_after={revive_after!r} is neither None nor at least 1.")
         self.n_codes, self.code_dim, self.decay, self.beta = n_codes, code_dim, decay, beta
+        self.revive_after = revive_after
         self.embedding = CodebookRows(n_codes, code_dim)
+        if revive_after is not None:  # published state dicts have no such tensor
+            self.register_buffer("idle", torch.zeros(n_codes, dtype=torch.int64))
+        self._collected: _Collected | None = None
 
     @property
     def is_initialized(self) -> bool:
@@ -180,10 +209,10 @@ class CosineCodebook(nn.Module):
     def initialize(self, samples: Tensor, generator: torch.Generator | None = None) -> None:
         """Fill the codebook by k-means on unit vectors, ``(n, code_dim)``.
 
-        With several workers, all of them take the first one's result.
+        With several processes, all of them take the first one's result.
         """
         centers, counts = cosine_kmeans(samples, self.n_codes, generator=generator)
-        if dist.is_available() and dist.is_initialized():
+        if several_processes():
             dist.broadcast(centers, 0)
             dist.broadcast(counts, 0)
         self.embedding.weight.copy_(centers)
@@ -193,15 +222,17 @@ class CosineCodebook(nn.Module):
 
     @torch.no_grad()
     def count(self, codes: Tensor) -> Tensor:
-        """Return how often each row is used, over all workers, ``(n_codes,)``."""
+        """Return how often each row is used, over all processes, ``(n_codes,)``."""
         counts = torch.bincount(codes, minlength=self.n_codes).to(self.embedding.weight.dtype)
-        if dist.is_available() and dist.is_initialized():
+        if several_processes():
             dist.all_reduce(counts)
         return counts
 
     @torch.no_grad()
-    def move(self, directions: Tensor, codes: Tensor, counts: Tensor) -> None:
-        """Move the rows in use towards what they stood for; the others stay.
+    def collect(
+        self, directions: Tensor, codes: Tensor, generator: torch.Generator | None = None
+    ) -> None:
+        """Remember what a part of a step was made of, for :meth:`follow`.
 
         Parameters
         ----------
@@ -209,13 +240,97 @@ class CosineCodebook(nn.Module):
             Unit vectors.
         codes : Tensor of int64, shape (n,)
             Their rows.
-        counts : Tensor, shape (n_codes,)
-            From :meth:`count`.
+        generator : torch.Generator | None
+            CPU generator; draws, with ``revive_after``, which vectors dead rows
+            may take.
         """
+        seen = self._collected or self._nothing()
+        directions = directions.detach()
+        seen.counts += torch.bincount(codes, minlength=self.n_codes)
+        seen.sums.index_add_(0, codes, directions.to(seen.sums.dtype))
+        if self.revive_after is not None:
+            drawn = torch.rand(len(directions), generator=generator, dtype=torch.float64)
+            keys = torch.cat([seen.keys, drawn])
+            chosen = keys.argsort()[: self._most_revived]
+            seen.keys = keys[chosen]
+            pool = torch.cat([seen.candidates, directions.to(seen.candidates.dtype)])
+            seen.candidates = pool[chosen.to(pool.device)]
+        self._collected = seen
+
+    @torch.no_grad()
+    def follow(self) -> Tensor | None:
+        """Move the rows in use towards what they stood for since the last call.
+
+        Every process must call this once per step, also one that had no part of
+        it. Rows in use go to ``decay * row + (1 - decay) * mean direction``, scaled
+        to length 1; the others stay, or are revived.
+
+        Returns
+        -------
+        Tensor | None, shape (n_codes,)
+            How often each row was used, over all parts and processes; None where
+            nothing was collected.
+        """
+        if self._collected is None and not several_processes():
+            return None
+        seen, self._collected = self._collected or self._nothing(), None
+        if several_processes():
+            both = torch.cat([seen.counts.to(seen.sums.dtype)[:, None], seen.sums], dim=1)
+            dist.all_reduce(both)
+            counts, sums = both[:, 0], both[:, 1:]
+        else:
+            counts, sums = seen.counts, seen.sums
         weight = self.embedding.weight
-        sums = torch.zeros_like(weight).index_add_(0, codes, directions.to(weight.dtype))
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
-        means = unit(sums / counts.clamp(min=1)[:, None])
+        means = unit(sums / counts.clamp(min=1)[:, None]).to(weight.dtype)
         moved = unit(self.decay * weight + (1 - self.decay) * means)
         weight.copy_(torch.where((counts > 0)[:, None], moved, weight))
+        if self.revive_after is not None:
+            self._revive(counts, seen)
+        return counts.to(weight.dtype)
+
+    @property
+    def _most_revived(self) -> int:
+        # All at once would throw away what the network has learned of its codes.
+        return max(1, self.n_codes // 8)
+
+    def _nothing(self) -> _Collected:
+        weight = self.embedding.weight
+        # Exact sums: the parts of a step add up to the same in any order.
+        exact = torch.float32 if weight.device.type == "mps" else torch.float64
+        return _Collected(
+            torch.zeros(self.n_codes, dtype=torch.int64, device=weight.device),
+            torch.zeros_like(weight, dtype=exact),
+            torch.zeros(0, dtype=torch.float64),
+            weight.new_zeros((0, self.code_dim)),
+        )
+
+    def _revive(self, counts: Tensor, seen: _Collected) -> None:
+        assert self.revive_after is not None
+        self.idle.add_(1).masked_fill_(counts > 0, 0)
+        order = self.idle.argsort(descending=True, stable=True)[: self._most_revived]
+        dead = order[self.idle[order] >= self.revive_after]
+        if not len(dead):  # the same in all processes, as their counts are
+            return
+        vectors = self._all_candidates(seen)[: len(dead)]
+        dead = dead[: len(vectors)]
+        self.embedding.weight[dead] = vectors.to(self.embedding.weight.dtype)
+        self.idle[dead] = 0
+
+    def _all_candidates(self, seen: _Collected) -> Tensor:
+        """Return candidates of all processes in the order of their keys."""
+        if not several_processes():
+            return seen.candidates
+        shape = (self._most_revived, 1 + self.code_dim)
+        own = seen.sums.new_full(shape, torch.inf)  # the keys need its precision
+        own[: len(seen.keys), 0] = seen.keys.to(own)
+        own[: len(seen.keys), 1:] = seen.candidates.to(own)
+        gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, own)
+        rows = torch.cat(gathered)
+        rows = rows[rows[:, 0].argsort(stable=True)]
+        return rows[torch.isfinite(rows[:, 0]), 1:]
+
+
+def several_processes() -> bool:
+    """Return whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

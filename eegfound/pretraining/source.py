@@ -21,6 +21,10 @@ class WindowSource(Protocol):
     #: Recording or subject of every window, shape ``(n_windows,)``: never split
     #: between training and hold-out. None where nobody said.
     groups: np.ndarray | None
+    #: Windows with the same number have the same electrodes and length, shape
+    #: ``(n_windows,)``. With it a process reads its own part of a batch only; a source
+    #: may do without (then the attribute is missing or None).
+    alike: np.ndarray | None
 
     def __len__(self) -> int:
         """Return the number of windows."""

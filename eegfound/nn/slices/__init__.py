@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eegfound.nn.slices.encoder import SliceEncoder
     from eegfound.nn.slices.masking import SliceMasks, draw_masks, visible_per_slice
+    from eegfound.nn.slices.measures import feature_measures, illustrate_masking, patch_measures
     from eegfound.nn.slices.predictor import SlicePredictor
     from eegfound.nn.slices.pretraining import Prediction, PretrainingNetworks
     from eegfound.nn.slices.reconstructor import SliceReconstructor
@@ -40,7 +41,10 @@ _WHERE = {
     "UNTRAINED_CHANNELS": "tables",
     "VOCABULARY": "tables",
     "draw_masks": "masking",
+    "feature_measures": "measures",
     "feature_targets": "targets",
+    "illustrate_masking": "measures",
+    "patch_measures": "measures",
     "patch_targets": "targets",
     "visible_per_slice": "masking",
 }
@@ -57,7 +61,10 @@ __all__ = [
     "SlicePredictor",
     "SliceReconstructor",
     "draw_masks",
+    "feature_measures",
     "feature_targets",
+    "illustrate_masking",
+    "patch_measures",
     "patch_targets",
     "visible_per_slice",
 ]

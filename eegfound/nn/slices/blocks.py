@@ -10,7 +10,8 @@ from eegfound.nn import drop_path, rotary_angles, rotate
 
 #: Epsilon of the norms inside the networks.
 EPS = 1e-6
-_STD = 0.02
+#: Spread of initial weights.
+STD = 0.02
 
 
 class Attention(nn.Module):
@@ -171,28 +172,30 @@ class TimeEmbed(nn.Module):
         return (slices.to(self.freqs) / 2)[:, None] * self.freqs
 
 
-def initialize(network: nn.Module, blocks: nn.ModuleList) -> None:
+def initialize(network: nn.Module, blocks: nn.ModuleList, std: float = STD) -> None:
     """Draw initial weights as the reference does.
 
     Parameters
     ----------
     network : Module
-        Linear maps, convolutions and tokens get a truncated normal of spread
-        0.02 and tables a normal one; biases are zero.
+        Linear maps, convolutions and tokens get a truncated normal and tables
+        a normal one; biases are zero.
     blocks : ModuleList
         The ``i``-th block's last maps of both branches are divided by
         ``sqrt(2 i)``.
+    std : float
+        Spread of linear maps and convolutions; that of tokens and tables is 0.02.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.trunc_normal_(module.weight, std=_STD)
+            nn.init.trunc_normal_(module.weight, std=std)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=_STD)
+            nn.init.normal_(module.weight, std=STD)
     for name, parameter in network.named_parameters(recurse=False):
         if name.endswith("_token"):
-            nn.init.trunc_normal_(parameter, std=_STD)
+            nn.init.trunc_normal_(parameter, std=STD)
     with torch.no_grad():
         for i, block in enumerate(blocks, start=1):
             assert isinstance(block, Block)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eegfound.base import SpecError
 from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 from eegfound.nn import cut_patches
-from eegfound.nn.slices.blocks import EPS, Block, initialize, stack
+from eegfound.nn.slices.blocks import EPS, STD, Block, initialize, stack
 from eegfound.nn.slices.tables import PATCH, VOCABULARY
 
 
@@ -47,6 +47,9 @@ class SliceEncoder(EncoderNetwork):
         Rows of the table of channels.
     drop_rate, attn_drop_rate, drop_path_rate : float
         Dropout in training; stochastic depth grows linearly over blocks.
+    init_std : float
+        Spread of initial weights. The reference's 0.02 is small for narrow
+        networks: features then hardly depend on the signal at first.
 
     Notes
     -----
@@ -59,7 +62,7 @@ class SliceEncoder(EncoderNetwork):
         self, *, pooling: str = "mean", width: int = 64, n_summary: int = 1,
         depths: tuple[int, ...] = (2, 2, 4), heads: int = 4, patch: int = PATCH,
         stride: int | None = None, n_names: int = len(VOCABULARY), drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0,
+        attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0, init_std: float = STD,
     ) -> None:  # fmt: skip
         super().__init__()
         self.pooling, self.width, self.n_layers = pooling, width, depths[0]
@@ -72,7 +75,7 @@ class SliceEncoder(EncoderNetwork):
             drop_path=drop_path_rate,
         )  # fmt: skip
         self.norm = nn.LayerNorm(width, eps=EPS)
-        initialize(self, self.blocks)
+        initialize(self, self.blocks, init_std)
 
     def cut(self, signal: Tensor) -> Tensor:
         """Cut a signal into slices.

@@ -33,7 +33,7 @@ def visible_per_slice(n_channels: int) -> int:
 
 def draw_masks(
     n_slices: int, n_channels: int, *, n_visible: int | None = None, hide_slice: float = 0.5,
-    rebuild: float = 0.2, generator: torch.Generator | None = None,
+    rebuild: float = 0.2, n_rebuilt: int | None = None, generator: torch.Generator | None = None,
 ) -> SliceMasks:  # fmt: skip
     """Draw the masks of a batch.
 
@@ -48,6 +48,10 @@ def draw_masks(
         Probability that a slice is hidden altogether.
     rebuild : float
         Probability that a hidden channel of a visible slice is rebuilt.
+    n_rebuilt : int | None
+        Draw so many of the patches that would be rebuilt, where there are more;
+        None takes all. In dense caps they are many, so that most of the
+        reconstructor's work is done on queries that tell each other nothing.
     generator : torch.Generator | None
         CPU generator.
 
@@ -68,6 +72,8 @@ def draw_masks(
             f"n_visible={n_visible} of {n_channels} channels: some must be visible and some "
             "hidden, so masking needs at least two channels."
         )
+    if n_rebuilt is not None and n_rebuilt < 1:
+        raise SpecError(f"n_rebuilt={n_rebuilt!r} must be None or at least 1.")
     if n_slices < 1 or not (0 <= hide_slice < 1 and 0 < rebuild <= 1):
         raise SpecError(
             f"n_slices={n_slices}, hide_slice={hide_slice}, rebuild={rebuild}: at least one slice, "
@@ -80,4 +86,7 @@ def draw_masks(
         spare = order[seen, n_visible:].flatten()
         chosen = spare[torch.rand(len(spare), generator=generator) < rebuild]
         if len(chosen):  # and so a slice is visible
-            return SliceMasks(order[seen, :n_visible], torch.cat([order[~seen].flatten(), chosen]))
+            hidden = torch.cat([order[~seen].flatten(), chosen])
+            if n_rebuilt is not None and n_rebuilt < len(hidden):
+                hidden = hidden[torch.randperm(len(hidden), generator=generator)[:n_rebuilt]]
+            return SliceMasks(order[seen, :n_visible], hidden)

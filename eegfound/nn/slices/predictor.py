@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eegfound.nn.slices.blocks import EPS, TimeEmbed, initialize, stack
+from eegfound.nn.slices.blocks import EPS, STD, TimeEmbed, initialize, stack
 
 
 class SlicePredictor(nn.Module):
@@ -19,11 +19,13 @@ class SlicePredictor(nn.Module):
         Blocks.
     drop_rate, attn_drop_rate, drop_path_rate : float
         Dropout in training.
+    init_std : float
+        Spread of initial weights.
     """
 
     def __init__(
         self, *, width: int, n_summary: int, depth: int, heads: int, drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0,
+        attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0, init_std: float = STD,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_summary = n_summary
@@ -36,7 +38,7 @@ class SlicePredictor(nn.Module):
         )  # fmt: skip
         self.predictor_norm = nn.LayerNorm(width, eps=EPS)
         self.predictor_proj = nn.Linear(width, width)
-        initialize(self, self.predictor_blocks)
+        initialize(self, self.predictor_blocks, init_std)
 
     def forward(self, z: Tensor, slices: Tensor, n_slices: int) -> tuple[Tensor, Tensor]:
         """Predict all slices from the visible ones.
@@ -57,12 +59,14 @@ class SlicePredictor(nn.Module):
         combined : Tensor, shape (n, n_slices, n_summary, width)
             ``z`` at the visible slices and the prediction at the others.
         """
-        grid = self.mask_token.to(z.dtype).repeat(len(z), n_slices, 1, 1)
-        grid = grid.index_copy(1, slices, self.predictor_embed(z))
+        seen = self.predictor_embed(z)
+        grid = self.mask_token.to(seen.dtype).repeat(len(z), n_slices, 1, 1)
+        grid = grid.index_copy(1, slices, seen)
         times = torch.arange(n_slices, device=z.device).repeat_interleave(self.n_summary)
         angles = self.time_embed(times)
         x = grid.flatten(1, 2)
         for block in self.predictor_blocks:
             x = block(x, angles)
         predicted = self.predictor_proj(self.predictor_norm(x)).view_as(grid)
-        return predicted, predicted.index_copy(1, slices, z)
+        # Mixed precision gives the two different types.
+        return predicted, predicted.index_copy(1, slices, z.to(predicted.dtype))

@@ -53,8 +53,8 @@ class PretrainingNetworks(nn.Module):
     width, n_summary, depths, heads, patch, stride, n_names
         See :class:`eegfound.nn.slices.SliceEncoder`; ``depths`` counts blocks
         of encoder, predictor and reconstructor.
-    **dropout : float
-        ``drop_rate``, ``attn_drop_rate`` and ``drop_path_rate`` of all of them.
+    **common : float
+        ``drop_rate``, ``attn_drop_rate``, ``drop_path_rate`` and ``init_std`` of all of them.
 
     Notes
     -----
@@ -65,10 +65,10 @@ class PretrainingNetworks(nn.Module):
     def __init__(
         self, *, width: int = 64, n_summary: int = 1, depths: tuple[int, ...] = (2, 2, 4),
         heads: int = 4, patch: int = PATCH, stride: int | None = None,
-        n_names: int = len(VOCABULARY), **dropout: Any,
+        n_names: int = len(VOCABULARY), **common: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        shape: dict[str, Any] = {"width": width, "n_summary": n_summary, "heads": heads, **dropout}
+        shape: dict[str, Any] = {"width": width, "n_summary": n_summary, "heads": heads, **common}
         signal: dict[str, Any] = {"patch": patch, "n_names": n_names}
         self.encoder = SliceEncoder(depths=tuple(depths), stride=stride, **shape, **signal)
         # The tuple hides the wrapper from the state dict; the copy is in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eegfound.nn.slices.blocks import EPS, TimeEmbed, initialize, stack
+from eegfound.nn.slices.blocks import EPS, STD, TimeEmbed, initialize, stack
 from eegfound.nn.slices.tables import PATCH, VOCABULARY
 
 
@@ -24,12 +24,14 @@ class SliceReconstructor(nn.Module):
         Rows of the table of channels (a table of its own).
     drop_rate, attn_drop_rate, drop_path_rate : float
         Dropout in training.
+    init_std : float
+        Spread of initial weights.
     """
 
     def __init__(
         self, *, width: int, n_summary: int, depth: int, heads: int, patch: int = PATCH,
         n_names: int = len(VOCABULARY), drop_rate: float = 0.0, attn_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
+        drop_path_rate: float = 0.0, init_std: float = STD,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_summary = n_summary
@@ -43,7 +45,7 @@ class SliceReconstructor(nn.Module):
         )  # fmt: skip
         self.reconstructor_norm = nn.LayerNorm(width, eps=EPS)
         self.reconstructor_proj = nn.Linear(width, patch)
-        initialize(self, self.reconstructor_blocks)
+        initialize(self, self.reconstructor_blocks, init_std)
 
     def forward(
         self, features: Tensor, ids: Tensor | None, mask: Tensor, n_channels: int | None = None

@@ -14,6 +14,7 @@ _HOMES = {
     "BrantXAlign": "eegfound_architectures.brantx.align",
     "BrantXTransformer": "eegfound_architectures.brantx.transformer",
     "FomeStyleClassifier": "eegfound_architectures.fome.estimators",
+    "FomeStylePretrainer": "eegfound_architectures.fome.estimators",
     "FomeStyleRegressor": "eegfound_architectures.fome.estimators",
     "FomeStyleTransformer": "eegfound_architectures.fome.estimators",
 }
@@ -21,6 +22,7 @@ __all__ = [
     "BrantXAlign",
     "BrantXTransformer",
     "FomeStyleClassifier",
+    "FomeStylePretrainer",
     "FomeStyleRegressor",
     "FomeStyleTransformer",
 ]

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from eegfound.models import FoundationModel, InputSpec, hookimpl
+from eegfound.models import FoundationModel, InputSpec, PretrainingStage, hookimpl
 
 #: Samples of a patch (one second at 250 Hz), and patches of one window.
 PATCH, MAX_PATCHES = 250, 30
+
+#: All values are ours: there is no published recipe to follow.
+STAGE = PretrainingStage(
+    name="masked",
+    objective="eegfound_architectures.fome.objective:build_objective",
+    summary="draw hidden patches again, waveform and spectrum",
+    defaults={
+        "max_epochs": 20,
+        "train_batch_size": 32,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "lr_schedule": "cosine",
+        "warmup": 1,
+        "weight_decay": 0.05,
+        "gradient_clip": 1.0,
+    },
+)
 
 FOME_STYLE = FoundationModel(
     name="fome-style",
@@ -29,9 +46,11 @@ FOME_STYLE = FoundationModel(
     poolings=("mean", "max", "mean_std", "channels", "flatten"),
     micro_batch=8,
     objective="eegfound_architectures.fome.objective:build_objective",
+    stages=(STAGE,),
     transformer="eegfound_architectures.fome.estimators:FomeStyleTransformer",
     classifier="eegfound_architectures.fome.estimators:FomeStyleClassifier",
     regressor="eegfound_architectures.fome.estimators:FomeStyleRegressor",
+    pretrainer="eegfound_architectures.fome.estimators:FomeStylePretrainer",
     citation=(
         "The idea: Shi et al., FoME: A Foundation Model for EEG using Adaptive Temporal-Lateral "
         "Attention Scaling, arXiv 2409.12454 (abstract); this design is ours"

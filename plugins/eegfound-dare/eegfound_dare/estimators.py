@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators import (
+    FoundationClassifier,
+    FoundationPretrainer,
+    FoundationRegressor,
+    FoundationTransformer,
+)
 
 
 class DARETransformer(FoundationTransformer):
@@ -22,5 +27,11 @@ class DAREClassifier(FoundationClassifier):
 
 class DARERegressor(FoundationRegressor):
     """DARE-EEG with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "dare"
+
+
+class DAREPretrainer(FoundationPretrainer):
+    """DARE-EEG's dual-aligned pretraining as ``fit``; parameters as in its base class."""
 
     default_model = "dare"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from eegfound.nn.slices import (
     SliceEncoder,
     SliceMasks,
     draw_masks,
+    feature_measures,
+    illustrate_masking,
+    patch_measures,
 )
 from eegfound_dare.views import SECOND_VIEWS, draw_second_view
 
@@ -63,6 +67,14 @@ class MaskContrast(nn.Module):
         """Return the contrastive loss of two views' summary tokens."""
         one, other = (self.projection_head(self.pool(z)) for z in (first, second))
         return info_nce(one, other, self.temperature.clamp_min(1e-6))
+
+    def accuracy(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return how often an epoch's other view is the most similar one, in both directions."""
+        one, other = (self.project(self.pool(z)) for z in (first, second))
+        similar = one @ other.T
+        own = torch.arange(len(similar), device=similar.device)
+        forth, back = ((m.argmax(dim=1) == own).float().mean() for m in (similar, similar.T))
+        return 0.5 * (forth + back)
 
 
 class DARENetworks(PretrainingNetworks):
@@ -144,8 +156,10 @@ class DAREObjective(Objective):
     Notes
     -----
     :data:`ABLATIONS` has the options of the paper's cases. Mask alignment tells
-    an epoch from the others of its batch, so it needs at least two. The authors
-    use the *momentum* encoder afterwards: it is ``networks.target_encoder``.
+    an epoch from the others that pass :meth:`forward` with it (of one cap, of
+    one part of a global batch), so the number of negatives follows the size of
+    the parts; an epoch on its own has none. The authors use the *momentum*
+    encoder afterwards, so it is what is kept.
     """
 
     def __init__(
@@ -169,8 +183,13 @@ class DAREObjective(Objective):
 
     @property
     def encoder(self) -> SliceEncoder:
-        """The trained encoder (its slow copy is ``networks.target_encoder``)."""
+        """The trained encoder (its slow copy is :attr:`kept`)."""
         return self.networks.encoder
+
+    @property
+    def kept(self) -> SliceEncoder:
+        """The momentum encoder, ``networks.target_encoder``."""
+        return self.networks.target_encoder
 
     def forward(
         self, batch: SignalBatch, *, generator: torch.Generator | None = None,
@@ -195,6 +214,12 @@ class DAREObjective(Objective):
             Whose ``total`` is to be minimized.
         """
         signal = batch.signal * self.input_scale
+        return self.losses(signal, batch.rows, *self._draw(signal, generator, masks, second))
+
+    def _draw(
+        self, signal: Tensor, generator: torch.Generator | None,
+        masks: SliceMasks | None = None, second: Tensor | None = None,
+    ) -> tuple[SliceMasks, Tensor]:  # fmt: skip
         n_slices, n_channels = self.encoder.cut(signal).shape[1:3]
         if masks is None:
             masks = draw_masks(
@@ -206,7 +231,48 @@ class DAREObjective(Objective):
                 masks.visible, n_channels, kind=self.second_view, generator=generator
             )
         masks = SliceMasks(*(mask.to(signal.device) for mask in masks))
-        return self.losses(signal, batch.rows, masks, second.to(signal.device))
+        return masks, second.to(signal.device)
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good features, patches and views are told; see the base class.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``total``; what :func:`eegfound.nn.slices.feature_measures` and
+            :func:`eegfound.nn.slices.patch_measures` tell; ``mask`` and
+            ``mask_accuracy``, how often the other view of an epoch is the most
+            similar one of the batch, beside those of a guess.
+        """
+        signal = batch.signal * self.input_scale
+        masks, second = self._draw(signal, generator)
+        losses = self.losses(signal, batch.rows, masks, second)
+        first, n = losses.prediction.visible, len(signal)
+        return {
+            "total": losses.total,
+            **feature_measures(losses.prediction, "anchor"),
+            **patch_measures(losses.prediction, masks, signal.shape[1]),
+            "mask": losses.mask,
+            "mask_trivial": signal.new_tensor(n).log(),
+            "mask_accuracy": self.networks.loss_mc.accuracy(first, losses.second),
+            "mask_accuracy_trivial": signal.new_tensor(1 / n),
+            "activation": losses.activation,
+        }
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Rebuild the first epoch's hidden patches; see the base class."""
+        drawn = illustrate_masking(
+            self.networks, batch.signal * self.input_scale, batch.rows, n_visible=self.n_visible,
+            hide_slice=self.hide_slice, norm_patches=self.norm_patches, skip=self.skip,
+            generator=generator,
+        )  # fmt: skip
+        for name in ("signal", "reconstruction"):
+            drawn[name] = drawn[name] / self.input_scale
+        return drawn
 
     def losses(
         self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, second: Tensor
@@ -257,7 +323,8 @@ class DAREObjective(Objective):
 
 
 def build_objective(
-    *, temperature: float = 0.1, second_view: str = "same_slice", freeze_projection: bool = False,
+    *, previous: Mapping[str, Objective] | None = None, temperature: float = 0.1,
+    second_view: str = "same_slice", freeze_projection: bool = False,
     n_visible: int | None = None, hide_slice: float = 0.5, rebuild: float = 0.2,
     anchor_weight: float = 1.0, mask_weight: float = 0.1, activation_weight: float = 1e-4,
     norm_patches: bool = True, skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0),
@@ -267,6 +334,8 @@ def build_objective(
 
     Parameters
     ----------
+    previous : mapping | None
+        Earlier stages: there are none.
     temperature : float
         Of mask alignment.
     second_view, freeze_projection, n_visible, hide_slice, rebuild

@@ -13,9 +13,11 @@ from typing import Any
 __version__ = "0.1.0"
 _WHERE = {
     "EEGPTClassifier": "dual.estimators",
+    "EEGPTPretrainer": "dual.estimators",
     "EEGPTRegressor": "dual.estimators",
     "EEGPTTransformer": "dual.estimators",
     "EEGPTARClassifier": "ar.estimators",
+    "EEGPTARPretrainer": "ar.estimators",
     "EEGPTARRegressor": "ar.estimators",
     "EEGPTARTransformer": "ar.estimators",
     "EEGPTMultiTaskClassifier": "ar.multitask",

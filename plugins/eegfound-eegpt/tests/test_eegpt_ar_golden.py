@@ -49,7 +49,7 @@ def test_the_whole_folder_of_goldens():
     assert all(result.ok for result in results), golden.format_results(results)
 
 
-@pytest.mark.parametrize("size", list(MODEL.sizes))
+@pytest.mark.parametrize("size", sorted(set(MODEL.sizes) - {"small"}))  # that one is ours
 def test_manifest(size):
     manifest = read_manifests(FOLDER)[size]
     own.check_manifest(own.network_options({"config": size}), manifest)

@@ -48,15 +48,19 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(drop)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return attended tokens, ``(n, n_tokens, dim)``."""
+    def forward(self, x: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Return attended tokens, ``(n, n_tokens, dim)``.
+
+        With ``wanted``, of bool ``(n, n_tokens)``, only those, ``(n_wanted, dim)``.
+        """
         n, n_tokens, dim = x.shape
+        chosen = ... if wanted is None else wanted
         qkv = self.qkv(x)  # called, not read: LoRA stands in its place
         if self.q_bias is not None and self.v_bias is not None:
             qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = qkv.view(n, n_tokens, 3, self.heads, self.head_dim)
         if not (self.training or torch.is_grad_enabled()) and n_tokens <= _FEW_TOKENS:
-            return self.proj(self._attend_few(qkv).to(x.dtype))
+            return self.proj(self._attend_few(qkv)[chosen].to(x.dtype))
         q, k, v = qkv.unbind(2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -64,7 +68,8 @@ class Attention(nn.Module):
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
             dropout_p=self.attn_drop if self.training else 0.0,
         )  # fmt: skip
-        return self.proj_drop(self.proj(out.transpose(1, 2).reshape(n, n_tokens, dim)))
+        out = out.transpose(1, 2).reshape(n, n_tokens, dim)[chosen]
+        return self.proj_drop(self.proj(out))
 
     def _attend_few(self, qkv: Tensor) -> Tensor:
         """Attend among few tokens, in float32, for inference.
@@ -139,9 +144,25 @@ class Block(nn.Module):
         self.gamma_2 = nn.Parameter(init_values * torch.ones(dim)) if scaled else None
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens after attention and MLP."""
-        x = self._add(x, self.attn(self.norm1(x)), self.gamma_1)
+    def forward(self, x: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Return the tokens after attention and MLP.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n, n_tokens, dim)
+            All tokens.
+        wanted : Tensor of bool | None, shape (n, n_tokens)
+            Tokens that are asked for; None: all.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, dim) or (n_wanted, dim)
+            What is not asked for costs attention only.
+        """
+        if wanted is not None and self.drop_path and self.training:
+            return self(x)[wanted]  # whole epochs are dropped, not tokens
+        branch = self.attn(self.norm1(x), wanted)
+        x = self._add(x if wanted is None else x[wanted], branch, self.gamma_1)
         return self._add(x, self.mlp(self.norm2(x)), self.gamma_2)
 
     def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
@@ -207,3 +228,14 @@ def initialize(network: Any, *, cut: float = 2.0, convolutions: bool = False) ->
         for i, block in enumerate(network.blocks, start=1):
             block.attn.proj.weight.div_((2 * i) ** 0.5)
             block.mlp.fc2.weight.div_((2 * i) ** 0.5)
+
+
+def widen(network: nn.Module) -> None:
+    """Draw linear layers anew with the spread that keeps variances (Glorot and Bengio, 2010).
+
+    The published spread of 0.02 suits long trainings: a narrow network begins
+    with nearly the same output for everything.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators import (
+    FoundationClassifier,
+    FoundationPretrainer,
+    FoundationRegressor,
+    FoundationTransformer,
+)
 
 
 class LaBraMTransformer(FoundationTransformer):
@@ -19,5 +24,11 @@ class LaBraMClassifier(FoundationClassifier):
 
 class LaBraMRegressor(FoundationRegressor):
     """LaBraM with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "labram"
+
+
+class LaBraMPretrainer(FoundationPretrainer):
+    """LaBraM's pretraining in two stages; parameters as in its base class."""
 
     default_model = "labram"

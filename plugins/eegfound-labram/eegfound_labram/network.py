@@ -96,8 +96,9 @@ class LaBraM(EncoderNetwork):
         return self.patch_embed(signal.reshape(n, n_channels * (n_times // PATCH), PATCH))
 
     def encode(
-        self, patches: Tensor, rows: Tensor, *, cls_row: int = 0, layer: int | None = None
-    ) -> Tensor:
+        self, patches: Tensor, rows: Tensor, *, cls_row: int = 0, layer: int | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Run the transformer on embedded patches.
 
         Parameters
@@ -110,15 +111,20 @@ class LaBraM(EncoderNetwork):
             Row of the electrode table that the class token gets.
         layer : int | None
             Blocks to run; None runs all, and the final norm.
+        wanted : Tensor of bool | None, shape (n, 1 + n_channels * n_patches)
+            Tokens that are asked for, which makes the last block cheaper.
 
         Returns
         -------
-        Tensor, shape (n, 1 + n_channels * n_patches, width)
+        Tensor, shape (n, 1 + n_channels * n_patches, width) or (n_wanted, width)
             Class token and patch tokens.
         """
         x = self.pos_drop(place_tokens(self, patches, rows, cls_row=cls_row))
-        for block in self.blocks[:layer]:
+        blocks = self.blocks[:layer]
+        for block in blocks[:-1]:
             x = block(x)
+        for block in blocks[-1:]:
+            x = block(x, wanted)
         return self.norm(x) if layer is None else x
 
     def patch_tokens(self, signal: Tensor, rows: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective, hide_largest
-from eegfound.nn.codebook import unit
+from eegfound.nn.code_use import CodeFrequencies, perplexity
 from eegfound_labram.network import LaBraM, initialize
-from eegfound_labram.tokenizer import VQNSP
+from eegfound_labram.tokenizer import VQNSP, signal_from
 
 _STD = 0.02
 
@@ -133,11 +134,14 @@ class MaskedEEGModel(nn.Module):
         """
         return self._tokens(self.student.embed(batch.signal), batch.rows, mask)
 
-    def _tokens(self, patches: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
+    def _tokens(
+        self, patches: Tensor, rows: Tensor, mask: Tensor | None, *, hidden_only: bool = False
+    ) -> Tensor:
         if mask is not None:
             patches = self.student.hide(patches, mask)
         cls_row = int(rows[0]) + 1 if self.cls_quirk else 0
-        return self.student.encode(patches, rows, cls_row=cls_row)
+        wanted = F.pad(mask, (1, 0)) if mask is not None and hidden_only else None
+        return self.student.encode(patches, rows, cls_row=cls_row, wanted=wanted)
 
     def forward(self, batch: SignalBatch, codes: Tensor, mask: Tensor) -> MaskedLosses:
         """Predict codes of hidden patches, then of their complement.
@@ -156,15 +160,16 @@ class MaskedEEGModel(nn.Module):
         MaskedLosses
             Losses and predictions.
         """
-        # Both passes see the same embeddings: hiding comes after them.
+        # Both passes see the same embeddings (hiding comes after them), go through the
+        # blocks as one batch, and are asked for codes where something is hidden only.
         patches = self.student.embed(batch.signal)
-        logits = [
-            self.lm_head(self._tokens(patches, batch.rows, hidden)[:, 1:][hidden])
-            for hidden in (mask, ~mask)
-        ]
+        hidden = torch.cat([mask, ~mask])
+        tokens = self._tokens(patches.repeat(2, 1, 1), batch.rows, hidden, hidden_only=True)
+        n_first = int(mask.sum())
+        logits = self.lm_head(tokens).split([n_first, mask.numel() - n_first])
         first, second = (
-            F.cross_entropy(predicted.float(), codes[hidden])
-            for predicted, hidden in zip(logits, (mask, ~mask), strict=True)
+            F.cross_entropy(predicted.float(), codes[where])
+            for predicted, where in zip(logits, (mask, ~mask), strict=True)
         )
         return MaskedLosses(first + second, first, second, *logits)
 
@@ -174,7 +179,7 @@ class MaskedEEGModel(nn.Module):
 
 
 class MaskedObjective(Objective):
-    """What pretraining minimizes: the network and its frozen tokenizer.
+    """Second stage of pretraining: the network and its frozen tokenizer.
 
     Parameters
     ----------
@@ -190,8 +195,14 @@ class MaskedObjective(Objective):
         self, network: MaskedEEGModel, tokenizer: VQNSP, *, mask_ratio: float = 0.5
     ) -> None:
         super().__init__()
+        if not 0 < mask_ratio < 1:
+            raise SpecError(f"mask_ratio={mask_ratio!r} is not between 0 and 1.")
         self.network, self.mask_ratio = network, mask_ratio
+        # They are in published files, and nothing ever trains them.
+        network.student.lm_head.requires_grad_(False)
+        network.projection_head.requires_grad_(False)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.frequencies = CodeFrequencies(tokenizer.quantize.n_codes)
 
     @property
     def encoder(self) -> Student:
@@ -208,17 +219,24 @@ class MaskedObjective(Objective):
         self.tokenizer.eval()
         return self
 
-    @torch.no_grad()
+    @property
+    def kept(self) -> LaBraM:
+        """The encoder without mask token and unused head; it has the student's parts."""
+        student = self.network.student
+        plain = LaBraM.__new__(LaBraM)
+        plain.__dict__ = student.__dict__ | {
+            "_modules": {k: v for k, v in student._modules.items() if k != "lm_head"},
+            "_parameters": {k: v for k, v in student._parameters.items() if k != "mask_token"},
+        }
+        return plain
+
     def prepare(self, batch: SignalBatch) -> None:
         """Fill the codebook of a tokenizer that was neither trained nor loaded.
 
         Masked modelling runs with such codes but predicts an untrained
         network's clusters; the paper trains the tokenizer first.
         """
-        quantizer = self.tokenizer.quantize
-        if not quantizer.is_initialized:
-            vectors = self.tokenizer.project(self.tokenizer.features(batch))
-            quantizer.initialize(unit(vectors.flatten(0, 1)))
+        self.tokenizer.prepare(batch)
 
     def forward(
         self,
@@ -243,12 +261,88 @@ class MaskedObjective(Objective):
         MaskedLosses
             Whose ``total`` is to be minimized.
         """
+        codes, mask = self._question(batch, noise, generator)
+        if self.training:
+            self.frequencies.collect(codes)
+        return self.network(batch, codes, mask)
+
+    def _question(
+        self, batch: SignalBatch, noise: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         codes = self.tokenizer.codes(batch)
         if noise is None:
             # Drawn on the CPU, so that a seed gives the same masks everywhere.
             noise = torch.rand(codes.shape, generator=generator)
-        mask = mask_from_noise(noise, self.mask_ratio).to(codes.device)
-        return self.network(batch, codes, mask)
+        return codes, mask_from_noise(noise, self.mask_ratio).to(codes.device)
+
+    def after_step(self, progress: float) -> None:
+        """Remember which codes the step was made of."""
+        self.frequencies.follow()
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how often hidden codes are predicted, and how often a constant is right.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The losses and their ``_trivial``: the cross-entropy of the codes'
+            frequencies in training; ``accuracy`` at hidden patches (of both
+            passes) and ``accuracy_trivial`` of always naming the commonest code
+            of training; ``perplexity``, the effective number of codes here.
+        """
+        codes, mask = self._question(batch, None, generator)
+        losses = self.network(batch, codes, mask)
+        known = self.frequencies
+        asked = {"masked": codes[mask], "complement": codes[~mask]}
+        right = [
+            (logits.argmax(dim=1) == expected).float()
+            for logits, expected in zip(
+                (losses.logits, losses.complement_logits), asked.values(), strict=True
+            )
+        ]
+        trivial = {f"{name}_trivial": known.loss(codes) for name, codes in asked.items()}
+        return {
+            "total": losses.total,
+            "masked": losses.masked,
+            "complement": losses.complement,
+            "total_trivial": torch.stack(list(trivial.values())).sum(),
+            **trivial,
+            "accuracy": torch.cat(right).mean(),
+            "accuracy_trivial": known.accuracy(torch.cat(list(asked.values()))),
+            "perplexity": perplexity(torch.bincount(codes.flatten())),
+        }
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return the first epoch, its hidden patches, and what predicted codes decode to.
+
+        The reconstruction takes the true codes of visible patches and the
+        predicted ones of hidden patches; windows of one patch have none.
+        """
+        codes, mask = self._question(batch, None, generator)
+        first = SignalBatch(batch.signal[:1], batch.rows)
+        hidden = mask[:1]
+        guessed = codes[:1].clone()
+        logits = self.network.lm_head(self.network.tokens(first, hidden)[:, 1:][hidden])
+        guessed[hidden] = logits.argmax(dim=1)
+        n_channels = batch.signal.shape[1]
+        n_codes = self.tokenizer.quantize.n_codes
+        shown = {
+            "signal": first.signal[0],
+            "hidden": hidden.view(n_channels, -1),
+            "code_use": torch.bincount(codes.flatten(), minlength=n_codes),
+        }
+        if guessed.shape[1] > n_channels:
+            rows = self.tokenizer.quantize.embedding.weight[guessed]
+            vectors = rows.transpose(1, 2).reshape(
+                1, -1, n_channels, guessed.shape[1] // n_channels
+            )
+            spectra = self.tokenizer.decode(vectors, batch.rows)
+            shown["reconstruction"] = signal_from(*spectra, first.signal)[0]
+        return shown
 
 
 def build_objective(
@@ -258,13 +352,13 @@ def build_objective(
     cls_quirk: bool = True,
     **config: Any,
 ) -> MaskedObjective:
-    """Build the pretraining objective for an encoder of a given size.
+    """Build masked modelling for an encoder of a given size.
 
     Parameters
     ----------
     tokenizer : VQNSP | None
-        Trained tokenizer; None builds one of the published shape, whose
-        weights must then be loaded before use.
+        Trained tokenizer; None builds one that suits the size (see
+        :mod:`eegfound_labram.stages`), whose codebook ``prepare`` fills.
     mask_ratio : float
         Share of hidden patches.
     cls_quirk : bool
@@ -277,6 +371,9 @@ def build_objective(
     MaskedObjective
         Its ``network.student`` is the encoder.
     """
-    tokenizer = VQNSP() if tokenizer is None else tokenizer
+    if tokenizer is None:
+        from eegfound_labram.stages import build_tokenizer  # which builds on this module
+
+        tokenizer = build_tokenizer(**config)
     network = MaskedEEGModel(n_codes=tokenizer.quantize.n_codes, cls_quirk=cls_quirk, **config)
     return MaskedObjective(network, tokenizer, mask_ratio=mask_ratio)

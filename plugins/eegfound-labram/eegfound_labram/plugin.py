@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
+from math import inf
+
+from eegfound.models import (
+    Checkpoint,
+    FoundationModel,
+    InputSpec,
+    PretrainingStage,
+    hookimpl,
+)
 from eegfound_labram.vocabulary import VOCABULARY
 
 #: The sets of the paper's pretraining corpus (its appendix), by name.
@@ -31,6 +39,70 @@ _FINE_TUNING = {
 }
 _LARGE = {**_FINE_TUNING, "max_epochs": 30, "warmup": 3, "layer_decay": 0.8}
 
+#: Pretraining (the paper's appendix). The tokenizer's gradients are not clipped.
+_TOKENIZER = {
+    "max_epochs": 100,
+    "train_batch_size": 1024,
+    "optimizer": "adamw",
+    "betas": (0.9, 0.99),
+    "lr": 5e-5,
+    "min_lr": 1e-5,
+    "lr_schedule": "cosine",
+    "warmup": 10,
+    "weight_decay": 1e-4,
+    "gradient_clip": inf,
+    "objective_params": {"revive_after": None, "decay": 0.99, "centered": False},
+}
+_MASKED = {
+    "max_epochs": 50,
+    "train_batch_size": 512,
+    "optimizer": "adamw",
+    "betas": (0.9, 0.98),
+    "lr": 5e-4,
+    "min_lr": 1e-5,
+    "lr_schedule": "cosine",
+    "warmup": 5,
+    "weight_decay": 0.05,
+    "gradient_clip": 3.0,
+    "objective_params": {"wide": False},
+}
+_STAGES = (
+    PretrainingStage(
+        "tokenizer",
+        "eegfound_labram.stages:tokenizer_stage",
+        summary="patches to codes, codes to spectra (VQ-NSP)",
+        share=0.5,
+        defaults={
+            "train_batch_size": 32,
+            "optimizer": "adamw",
+            "betas": (0.9, 0.99),
+            "lr": 1e-3,
+            "min_lr": 1e-5,
+            "lr_schedule": "cosine",
+            "weight_decay": 1e-4,
+        },
+        # The authors' script multiplies the rate by batch / 128.
+        recipes={"paper": _TOKENIZER, "reference": {**_TOKENIZER, "lr": 4e-4}},
+    ),
+    PretrainingStage(
+        "masked",
+        "eegfound_labram.stages:masked_stage",
+        summary="predict the codes of hidden patches",
+        share=0.5,
+        defaults={
+            "train_batch_size": 32,
+            "optimizer": "adamw",
+            "betas": (0.9, 0.98),
+            "lr": 1e-3,
+            "min_lr": 1e-5,
+            "lr_schedule": "cosine",
+            "weight_decay": 0.05,
+            "gradient_clip": 3.0,
+        },
+        recipes={"paper": _MASKED, "reference": _MASKED},
+    ),
+)
+
 MODEL = FoundationModel(
     name="labram",
     summary="Large Brain Model: masked modelling of vector-quantized one-second patches",
@@ -51,6 +123,7 @@ MODEL = FoundationModel(
         "base": {"out_chans": 8, "depth": 12, "num_heads": 10, "init_values": 0.1},
         "large": {"out_chans": 16, "depth": 24, "num_heads": 16, "init_values": 1e-5},
         "huge": {"out_chans": 32, "depth": 48, "num_heads": 16, "init_values": 1e-6},
+        "small": {"out_chans": 8, "depth": 3, "num_heads": 10, "init_values": 0.1},
         "tiny": {"out_chans": 4, "depth": 4, "num_heads": 5, "init_values": 0.1},
     },
     default_size="base",
@@ -78,9 +151,11 @@ MODEL = FoundationModel(
         "paper-huge": {**_LARGE, "model_params": {"drop_path_rate": 0.2}},
     },
     objective="eegfound_labram.objective:build_objective",
+    stages=_STAGES,
     transformer="eegfound_labram.estimators:LaBraMTransformer",
     classifier="eegfound_labram.estimators:LaBraMClassifier",
     regressor="eegfound_labram.estimators:LaBraMRegressor",
+    pretrainer="eegfound_labram.estimators:LaBraMPretrainer",
     golden="eegfound_labram.golden:reproduce",
     citation=(
         "Jiang, Zhao, Lu: Large Brain Model for Learning Generic Representations with Tremendous "

@@ -20,12 +20,15 @@ class Quantized:
         Rows of the codebook; gradients pass straight through.
     codes : Tensor of int64, shape (n, n_channels * n_patches)
         Indices of those rows, channel by channel.
+    directions : Tensor, shape (n * n_channels * n_patches, code_dim)
+        The unit vectors that were looked up, without gradient.
     loss : Tensor, shape ()
         Commitment loss.
     """
 
     vectors: Tensor
     codes: Tensor
+    directions: Tensor
     loss: Tensor
 
 
@@ -40,14 +43,18 @@ class CodebookQuantizer(CosineCodebook):
         Share of a row that one training step keeps.
     beta : float
         Weight of the commitment loss.
+    revive_after : int | None
+        See :class:`eegfound.nn.codebook.CosineCodebook`; the reference revives
+        nothing.
     """
 
     cluster_size: Tensor
 
     def __init__(
-        self, n_codes: int = 8192, code_dim: int = 64, *, decay: float = 0.99, beta: float = 1.0
-    ) -> None:
-        super().__init__(n_codes, code_dim, decay=decay, beta=beta)
+        self, n_codes: int = 8192, code_dim: int = 64, *, decay: float = 0.99, beta: float = 1.0,
+        revive_after: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(n_codes, code_dim, decay=decay, beta=beta, revive_after=revive_after)
         self.register_buffer("cluster_size", torch.zeros(n_codes))
 
     def lookup(self, z: Tensor) -> Quantized:
@@ -72,7 +79,11 @@ class CodebookQuantizer(CosineCodebook):
         return self._quantize(*self._directions(z))
 
     def forward(self, z: Tensor) -> Quantized:
-        """Quantize vectors; in training, let the codebook follow them.
+        """Quantize vectors; in training, let the codebook follow them at once.
+
+        This is the reference's order: one pass, then the rows move. Training in
+        parts calls :meth:`lookup` and :meth:`collect` for each, and
+        :meth:`follow` after the step, which comes to the same for one part.
 
         The first call fills an empty codebook by k-means on its own batch.
         The statistic ``cluster_size`` is updated in evaluation too, as in the
@@ -82,8 +93,24 @@ class CodebookQuantizer(CosineCodebook):
         if not self.is_initialized:
             self.initialize(directions.detach())
         quantized = self._quantize(directions, shape)
-        self._follow(directions.detach(), quantized.codes.flatten())
+        codes = quantized.codes.flatten()
+        if self.training:
+            self.collect(quantized.directions, codes)
+            self.follow()
+        else:
+            self._remember(self.count(codes))
         return quantized
+
+    @torch.no_grad()
+    def follow(self) -> Tensor | None:
+        """Move the rows and remember their use; see the base class."""
+        counts = super().follow()
+        if counts is not None:
+            self._remember(counts)
+        return counts
+
+    def _remember(self, counts: Tensor) -> None:
+        self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
 
     def _directions(self, z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         rows = z.permute(0, 2, 3, 1)
@@ -92,11 +119,4 @@ class CodebookQuantizer(CosineCodebook):
     def _quantize(self, directions: Tensor, shape: tuple[int, ...]) -> Quantized:
         through, codes, loss = self.assign(directions)
         vectors = through.view(shape).permute(0, 3, 1, 2)
-        return Quantized(vectors, codes.view(shape[0], -1), loss)
-
-    @torch.no_grad()
-    def _follow(self, directions: Tensor, codes: Tensor) -> None:
-        counts = self.count(codes)
-        self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
-        if self.training:
-            self.move(directions, codes, counts)
+        return Quantized(vectors, codes.view(shape[0], -1), directions.detach(), loss)

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
+from eegfound.nn.codebook import unit
 from eegfound_labram.network import PATCH, LaBraM
 from eegfound_labram.quantizer import CodebookQuantizer, Quantized
 
+#: Seed of the k-means that fills an empty codebook before training.
+_SEED = 0
 #: Parts of a published file that are not the tokenizer.
 _NOT_TOKENIZER = ("loss", "teacher", "scaling")
 
@@ -45,24 +48,68 @@ def spectral_targets(signal: Tensor) -> tuple[Tensor, Tensor]:
     transforms differ in the sign of that zero, and so in the sign of the phase
     pi. It is taken as positive here, whatever the backend.
     """
+    amplitude, phase = spectra(signal)
+    return _standardized(amplitude), _standardized(phase)
+
+
+def spectra(signal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return amplitude and phase of each patch, not standardized.
+
+    Parameters
+    ----------
+    signal : Tensor, shape (n, n_channels, n_patches * 200)
+        In units of 0.1 mV at 200 Hz.
+
+    Returns
+    -------
+    amplitude, phase : Tensor, shape (n, n_channels, n_patches, 200)
+        Of all 200 bins.
+    """
     n, n_channels, n_times = signal.shape
     patches = signal.reshape(n, n_channels, n_times // PATCH, PATCH)
     spectrum = torch.fft.fft(patches.float())
     imaginary = spectrum.imag.clone()
     imaginary[..., [0, PATCH // 2]] = 0.0
-    return _standardized(spectrum.abs()), _standardized(torch.atan2(imaginary, spectrum.real))
+    return spectrum.abs(), torch.atan2(imaginary, spectrum.real)
+
+
+#: Spectra are standardized over channels, patches and bins of an epoch.
+_AXES = (1, 2, 3)
+
+
+def signal_from(amplitude: Tensor, phase: Tensor, like: Tensor) -> Tensor:
+    """Turn predicted spectra into signals.
+
+    Parameters
+    ----------
+    amplitude, phase : Tensor, shape (n, n_channels * n_patches, 200)
+        Standardized, from :meth:`VQNSP.decode`.
+    like : Tensor, shape (n, n_channels, n_patches * 200)
+        The original, whose mean and spread of spectra undo the standardization.
+
+    Returns
+    -------
+    Tensor, shape (n, n_channels, n_patches * 200)
+        Signals; negative amplitudes count as 0.
+    """
+    scales = spectra(like)
+    amplitude, phase = (
+        predicted.view_as(original) * original.std(dim=_AXES, keepdim=True)
+        + original.mean(dim=_AXES, keepdim=True)
+        for predicted, original in zip((amplitude.float(), phase.float()), scales, strict=True)
+    )
+    return torch.fft.ifft(torch.polar(amplitude.clamp(min=0), phase)).real.reshape(like.shape)
 
 
 def _standardized(values: Tensor) -> Tensor:
-    axes = (1, 2, 3)
-    spread = values.std(dim=axes, keepdim=True)
+    spread = values.std(dim=_AXES, keepdim=True)
     flat = torch.nonzero(spread.flatten() == 0).flatten().tolist()
     if flat:
         raise SpecError(
             f"Epochs {flat[:10]} of the batch are flat (all samples equal to zero), so they have "
             "no spectrum to learn from: drop them before pretraining."
         )
-    return (values - values.mean(dim=axes, keepdim=True)) / spread
+    return (values - values.mean(dim=_AXES, keepdim=True)) / spread
 
 
 class CodeEmbedding(nn.Module):
@@ -126,23 +173,30 @@ class VQNSP(nn.Module):
         Blocks and heads of the decoder, which has the encoder's width.
     n_codes, code_dim : int
         Size of the codebook.
-    decay, beta : float
+    decay, beta, revive_after
         See :class:`eegfound_labram.quantizer.CodebookQuantizer`.
     """
 
     def __init__(
         self, *, out_chans: int = 8, depth: int = 12, num_heads: int = 10, decoder_depth: int = 3,
         decoder_heads: int = 10, n_codes: int = 8192, code_dim: int = 64, decay: float = 0.99,
-        beta: float = 1.0,
+        beta: float = 1.0, revive_after: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        #: Options of :class:`LaBraM` that build the encoder alone.
+        self.encoder_config = {
+            "out_chans": out_chans, "depth": depth, "num_heads": num_heads,
+            "qkv_bias": True, "qk_norm": False, "init_values": 0.0,
+        }  # fmt: skip
         self.encoder = _transformer(out_chans=out_chans, depth=depth, num_heads=num_heads)
         width = self.encoder.width
         self.decoder = _transformer(
             out_chans=out_chans, depth=decoder_depth, num_heads=decoder_heads
         )
         self.decoder.patch_embed = CodeEmbedding(code_dim, width)  # type: ignore[assignment]
-        self.quantize = CodebookQuantizer(n_codes, code_dim, decay=decay, beta=beta)
+        self.quantize = CodebookQuantizer(
+            n_codes, code_dim, decay=decay, beta=beta, revive_after=revive_after
+        )
         self.encode_task_layer = _task_layer(width, code_dim)
         self.decode_task_layer = _task_layer(width, PATCH)
         self.decode_task_layer_angle = _task_layer(width, PATCH)
@@ -211,14 +265,65 @@ class VQNSP(nn.Module):
         return self.decode_task_layer(tokens), self.decode_task_layer_angle(tokens)
 
     def forward(self, batch: SignalBatch) -> TokenizerLosses:
-        """Return the losses; in training mode the codebook follows the batch."""
-        target_amplitude, target_phase = spectral_targets(batch.signal)
-        quantized = self.quantize(self._vectors(batch))
-        amplitude, phase = self.decode(quantized.vectors, batch.rows)
-        amplitude_loss = F.mse_loss(amplitude, target_amplitude.flatten(1, 2))
-        phase_loss = F.mse_loss(phase, target_phase.flatten(1, 2))
-        total = quantized.loss + amplitude_loss + phase_loss
-        return TokenizerLosses(total, amplitude_loss, phase_loss, quantized.loss)
+        """Return the losses; in training mode the codebook follows the batch at once."""
+        targets = spectral_targets(batch.signal)
+        return self.losses(batch, self.quantize(self._vectors(batch)), targets)
+
+    def losses(
+        self, batch: SignalBatch, quantized: Quantized, targets: tuple[Tensor, Tensor]
+    ) -> TokenizerLosses:
+        """Compare the spectra that codes decode to with the true ones.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            ``(n, n_channels, n_patches * 200)`` in units of 0.1 mV, 200 Hz.
+        quantized : Quantized
+            From :meth:`encode`.
+        targets : tuple of Tensor
+            From :func:`spectral_targets`.
+
+        Returns
+        -------
+        TokenizerLosses
+            Whose ``total`` is minimized.
+        """
+        amplitude, phase = (
+            F.mse_loss(predicted.float(), target.flatten(1, 2))
+            for predicted, target in zip(
+                self.decode(quantized.vectors, batch.rows), targets, strict=True
+            )
+        )
+        total = quantized.loss + amplitude + phase
+        return TokenizerLosses(total, amplitude, phase, quantized.loss)
+
+    @torch.no_grad()
+    def prepare(self, batch: SignalBatch, *, centered: bool = False) -> None:
+        """Fill an empty codebook by k-means on a first batch; leave a filled one alone.
+
+        Parameters
+        ----------
+        batch : SignalBatch
+            ``(n, n_channels, n_patches * 200)`` in units of 0.1 mV, 200 Hz.
+        centered : bool
+            Choose the biases of the last layers so that the vectors of this batch
+            have mean zero and decoders begin with its mean spectra. Otherwise a
+            fresh network maps all patches to nearly one direction, only direction
+            counts, and the first thing training does is to turn that direction
+            until decoders give the mean: codes tell nothing for many steps, for
+            which short trainings are too short.
+        """
+        if self.quantize.is_initialized:
+            return
+        vectors = self.project(self.features(batch)).flatten(0, 1)
+        if centered:
+            mean = vectors.mean(dim=0)
+            vectors -= mean
+            self.encode_task_layer[2].bias -= mean
+            decoders = self.decode_task_layer, self.decode_task_layer_angle
+            for decoder, target in zip(decoders, spectral_targets(batch.signal), strict=True):
+                decoder[2].bias.copy_(target.flatten(0, 2).mean(dim=0))
+        self.quantize.initialize(unit(vectors), torch.Generator().manual_seed(_SEED))
 
     def no_weight_decay(self) -> set[str]:
         """Return the parameters that are not decayed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["MMMClassifier", "MMMRegressor", "MMMTransformer"]
+__all__ = ["MMMClassifier", "MMMPretrainer", "MMMRegressor", "MMMTransformer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators.pretrainer import FoundationPretrainer
 
 
 class MMMTransformer(FoundationTransformer):
@@ -19,5 +20,11 @@ class MMMClassifier(FoundationClassifier):
 
 class MMMRegressor(FoundationRegressor):
     """MMM with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "mmm"
+
+
+class MMMPretrainer(FoundationPretrainer):
+    """MMM learns to rebuild features of all electrodes; parameters as in its base class."""
 
     default_model = "mmm"

@@ -6,21 +6,24 @@ their answers to questions, and says where something was decided here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
-from eegfound.nn import Objective, hide_largest
+from eegfound.nn import Objective, RunningMean, hide_largest
 from eegfound.nn.masking import masked_mean
 from eegfound_mmm.blocks import TopologyTransformer
 from eegfound_mmm.network import MMM, N_BANDS, split_windows
-from eegfound_mmm.topology import REGION_OF
+from eegfound_mmm.topology import N_ELECTRODES, REGION_OF
 
 Stage = Literal["random", "regional"]
+STAGES: tuple[Stage, ...] = ("random", "regional")
 
 
 def stage_of(
@@ -100,6 +103,9 @@ class RegionBottleneck(Objective):
     ----------
     stage : {"random", "regional"}
         What the next batch hides; set by :meth:`start_epoch`.
+    typical : RunningMean, shape (62 * 6,)
+        Of every electrode in training: its features, and whether it was there.
+        Makes :meth:`usual_features`.
 
     Notes
     -----
@@ -135,6 +141,7 @@ class RegionBottleneck(Objective):
         self.decoder_pred = nn.Linear(width, N_BANDS)
         nn.init.xavier_uniform_(self.decoder_pred.weight)
         nn.init.zeros_(self.decoder_pred.bias)
+        self.typical = RunningMean(N_ELECTRODES * (N_BANDS + 1))
         self.register_buffer("region_of", torch.tensor(REGION_OF), persistent=False)
 
     @property
@@ -148,8 +155,11 @@ class RegionBottleneck(Objective):
             epoch, n_epochs, cycle_epochs=self.cycle_epochs, random_fraction=self.random_fraction
         )
 
-    def draw(self, n: int, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw what a batch hides in the current stage.
+    def draw(
+        self, n: int, rows: Tensor, generator: torch.Generator | None = None, *,
+        stage: Stage | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Draw what a batch hides.
 
         Parameters
         ----------
@@ -159,13 +169,15 @@ class RegionBottleneck(Objective):
             Recorded electrodes.
         generator : torch.Generator | None
             Of the CPU, so that a seed gives the same masks everywhere.
+        stage : {"random", "regional"} | None
+            None is the current one.
 
         Returns
         -------
         Tensor of bool, shape (n, n_channels)
             True where hidden.
         """
-        if self.stage == "random":
+        if (stage or self.stage) == "random":
             noise = torch.rand(n, len(rows), generator=generator)
             return hide_largest(noise, _n_visible(len(rows), self.mask_ratio)).to(rows.device)
         regions, own = torch.unique(self.region_of[rows], return_inverse=True)
@@ -225,14 +237,96 @@ class RegionBottleneck(Objective):
         features = split_windows(batch.signal)
         if hidden is None:
             hidden = self.draw(len(features), batch.rows, generator)
-        x, rows, recorded = self.network.place(features, batch.rows)
-        where = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-        where[:, recorded] = hidden
-        reconstruction = self.reconstruct(x, rows, where)[2][:, recorded]
+        if self.training:
+            told = features.new_zeros(len(features), N_ELECTRODES, N_BANDS + 1)
+            told[:, batch.rows] = F.pad(features, (0, 1), value=1.0)
+            self.typical.collect(told.flatten(1))
+        reconstruction = self._reconstruct_recorded(features, batch.rows, hidden)
         error = (reconstruction - features).square()
         everywhere, only = error.mean(), masked_mean(error, hidden[..., None])
         total = everywhere if self.loss_on == "all" else only
         return ReconstructionLosses(total, everywhere, only, hidden, reconstruction)
+
+    def _reconstruct_recorded(self, features: Tensor, rows: Tensor, hidden: Tensor) -> Tensor:
+        """Return the reconstruction of recorded electrodes, ``(n, n_channels, 5)``."""
+        x, placed, recorded = self.network.place(features, rows)
+        where = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        where[:, recorded] = hidden
+        return self.reconstruct(x, placed, where)[2][:, recorded]
+
+    def usual_features(self) -> Tensor:
+        """Return the mean features of each electrode in training, ``(62, 5)``.
+
+        What a predictor says that looks at nothing; zero where an electrode was
+        never recorded.
+        """
+        table = self.typical.mean.view(N_ELECTRODES, N_BANDS + 1)
+        return table[:, :-1] / table[:, -1:].clamp(min=torch.finfo(table.dtype).tiny)
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good features are reconstructed, whatever the present stage.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``total`` is the mean of what both stages minimize, ``everywhere`` of
+            their errors on all electrodes, ``hidden`` of their errors on hidden
+            ones, ``random`` and ``regional`` the latter for each stage. With
+            ``_trivial``: the error of the electrode's mean over the training data.
+            ``hidden_zero``: of zero, the mean of the band. ``hidden_neighbours``: of
+            the mean deviation of the visible electrodes of the same second.
+        """
+        features = split_windows(batch.signal)
+        usual = self.usual_features()[batch.rows].expand_as(features)
+        found: dict[str, list[Tensor]] = {}
+        for stage in STAGES:
+            hidden = self.draw(len(features), batch.rows, generator, stage=stage)
+            guesses = {
+                "": self._reconstruct_recorded(features, batch.rows, hidden),
+                "_trivial": usual,
+                "_zero": torch.zeros_like(features),
+                "_neighbours": usual + _visible_mean(features - usual, hidden),
+            }
+            for suffix, guess in guesses.items():
+                error = (guess.float() - features).square()
+                everywhere, only = error.mean(), masked_mean(error, hidden[..., None])
+                total = everywhere if self.loss_on == "all" else only
+                found.setdefault(f"hidden{suffix}", []).append(only)
+                if suffix in ("", "_trivial"):
+                    found.setdefault(f"total{suffix}", []).append(total)
+                    found.setdefault(f"everywhere{suffix}", []).append(everywhere)
+                    found[f"{stage}{suffix}"] = [only]
+        return {name: torch.stack(values).mean() for name, values in found.items()}
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Reconstruct the first epoch; see the base class.
+
+        Signals are features, ``(n_channels, n_windows * 5)``, all bands of a window
+        one after another; ``hidden`` has a column per window.
+        """
+        first = batch.signal[:1]
+        features = split_windows(first)
+        hidden = self.draw(len(features), batch.rows, generator)
+        reconstruction = self._reconstruct_recorded(features, batch.rows, hidden)
+        return {
+            "signal": features.transpose(0, 1).flatten(1),
+            "reconstruction": reconstruction.transpose(0, 1).flatten(1),
+            "hidden": hidden.T,
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Add the step's features to what is typical of an electrode."""
+        self.typical.follow()
+
+
+def _visible_mean(x: Tensor, hidden: Tensor) -> Tensor:
+    """Return the mean over visible electrodes, ``(n, 1, 5)``."""
+    visible = (~hidden)[..., None].to(x.dtype)
+    return (x * visible).sum(dim=1, keepdim=True) / visible.sum(dim=1, keepdim=True)
 
 
 def _n_visible(n: int, ratio: float) -> int:
@@ -241,15 +335,18 @@ def _n_visible(n: int, ratio: float) -> int:
 
 
 def build_objective(
-    *, region_tokens: Any = "normal", decoder_width: int | None = None,
-    decoder_depth: int | None = None, decoder_heads: int | None = None, mask_ratio: float = 0.5,
-    region_mask_ratio: float = 0.35, cycle_epochs: int = 100, random_fraction: float = 0.5,
+    *, previous: Mapping[str, Objective] | None = None, region_tokens: Any = "normal",
+    decoder_width: int | None = None, decoder_depth: int | None = None,
+    decoder_heads: int | None = None, mask_ratio: float = 0.5, region_mask_ratio: float = 0.35,
+    cycle_epochs: int = 100, random_fraction: float = 0.5,
     loss_on: str = "all", **config: Any,
 ) -> RegionBottleneck:  # fmt: skip
     """Build the pretraining objective for an encoder of a given size.
 
     Parameters
     ----------
+    previous : mapping | None
+        Earlier stages: there are none.
     region_tokens : {"normal", "zeros"} | array-like
         What the region tokens start from; they are trained.
     decoder_width, decoder_depth, decoder_heads, mask_ratio, region_mask_ratio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
 from eegfound_mmm.topology import VOCABULARY
 
 #: Fine-tuning from the checkpoint (the authors' configurations), with the head
@@ -20,6 +20,39 @@ _FINE_TUNING = {
     "weight_decay": 5e-3,
     "model_params": {"region_tokens": "normal"},
 }
+
+#: Both ways of masking take turns within the stage; see objective.stage_of.
+STAGE = PretrainingStage(
+    name="reconstruction",
+    objective="eegfound_mmm.objective:build_objective",
+    summary="rebuild all electrodes from the region tokens; hides electrodes, then regions",
+    defaults={
+        "max_epochs": 20,
+        "train_batch_size": 64,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "lr_schedule": "cosine",
+        "warmup": 1,
+        "weight_decay": 0.05,
+        "gradient_clip": 1.0,
+    },
+    recipes={
+        "paper": {
+            "max_epochs": 600,
+            # A sample is a second: windows of 4 s make batches of 128.
+            "train_batch_size": 512,
+            "optimizer": "adamw",
+            "objective_params": {"cycle_epochs": 100, "random_fraction": 0.5},
+            # Ours from here on: the paper searched rate and decay and does not say what it found.
+            "betas": (0.9, 0.999),
+            "lr": 1e-3,
+            "min_lr": 0.0,
+            "lr_schedule": "cosine",
+            "warmup": 0,
+            "weight_decay": 0.05,
+        }
+    },
+)
 
 MODEL = FoundationModel(
     name="mmm",
@@ -55,6 +88,7 @@ MODEL = FoundationModel(
     ),
     recipes={"paper": _FINE_TUNING, "reference": {**_FINE_TUNING, "head": "mmm-reference"}},
     objective="eegfound_mmm.objective:build_objective",
+    stages=(STAGE,),
     micro_batch=8,
     # The Hann window hides the first and last samples of a second and energies
     # have no sign: of windows of two samples, which scikit-learn's blobs are,
@@ -67,6 +101,7 @@ MODEL = FoundationModel(
     transformer="eegfound_mmm.estimators:MMMTransformer",
     classifier="eegfound_mmm.estimators:MMMClassifier",
     regressor="eegfound_mmm.estimators:MMMRegressor",
+    pretrainer="eegfound_mmm.estimators:MMMPretrainer",
     golden="eegfound_mmm.golden:reproduce",
     citation=(
         "Yi, Wang, Ren, Li: Learning Topology-Agnostic EEG Representations with Geometry-Aware "

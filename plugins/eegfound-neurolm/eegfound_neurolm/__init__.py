@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-_ESTIMATORS = ("NeuroLMClassifier", "NeuroLMRegressor", "NeuroLMTransformer")
+_ESTIMATORS = ("NeuroLMClassifier", "NeuroLMPretrainer", "NeuroLMRegressor", "NeuroLMTransformer")
 __all__ = [
     "NeuroLMClassifier",
+    "NeuroLMPretrainer",
     "NeuroLMPromptClassifier",
     "NeuroLMRegressor",
     "NeuroLMTransformer",

@@ -38,6 +38,8 @@ class Quantized:
 class Codebook(CosineCodebook):
     """Cosine vector quantizer; looking up changes nothing, :meth:`follow` does.
 
+    :meth:`collect` takes what a part of a step looked up.
+
     Parameters
     ----------
     n_codes, code_dim : int
@@ -46,12 +48,16 @@ class Codebook(CosineCodebook):
         Share of a row that one step of :meth:`follow` keeps.
     beta : float
         Weight of the commitment loss.
+    revive_after : int | None
+        See :class:`eegfound.nn.codebook.CosineCodebook`; the reference revives
+        nothing.
     """
 
     def __init__(
-        self, n_codes: int = 8192, code_dim: int = 128, *, decay: float = 0.99, beta: float = 1.0
-    ) -> None:
-        super().__init__(n_codes, code_dim, decay=decay, beta=beta)
+        self, n_codes: int = 8192, code_dim: int = 128, *, decay: float = 0.99, beta: float = 1.0,
+        revive_after: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(n_codes, code_dim, decay=decay, beta=beta, revive_after=revive_after)
 
     def forward(self, z: Tensor) -> Quantized:
         """Quantize vectors.
@@ -82,17 +88,10 @@ class Codebook(CosineCodebook):
         super().initialize(samples, generator or torch.Generator().manual_seed(_SEED))
 
     @torch.no_grad()
-    def follow(self, directions: Tensor, codes: Tensor) -> None:
-        """Move the rows that were used towards what they stood for.
-
-        Parameters
-        ----------
-        directions : Tensor, shape (n, code_dim)
-            Unit vectors.
-        codes : Tensor of int64, shape (n,)
-            Their rows.
-        """
-        counts = self.count(codes)
-        self.move(directions, codes, counts)
-        history = self.embedding.cluster_size
-        history.mul_(self.decay).add_(counts, alpha=1 - self.decay)
+    def follow(self) -> Tensor | None:
+        """Move the rows and remember their use; see the base class."""
+        counts = super().follow()
+        if counts is not None:
+            history = self.embedding.cluster_size
+            history.mul_(self.decay).add_(counts, alpha=1 - self.decay)
+        return counts

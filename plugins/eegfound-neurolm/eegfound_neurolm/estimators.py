@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators import (
+    FoundationClassifier,
+    FoundationPretrainer,
+    FoundationRegressor,
+    FoundationTransformer,
+)
 
 
 class NeuroLMTransformer(FoundationTransformer):
@@ -19,5 +24,11 @@ class NeuroLMClassifier(FoundationClassifier):
 
 class NeuroLMRegressor(FoundationRegressor):
     """NeuroLM with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "neurolm"
+
+
+class NeuroLMPretrainer(FoundationPretrainer):
+    """NeuroLM's pretraining in two stages; parameters as in its base class."""
 
     default_model = "neurolm"

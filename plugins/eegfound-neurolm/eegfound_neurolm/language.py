@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from eegfound.base import SpecError
 from eegfound_neurolm.blocks import Block, initialize
 from eegfound_neurolm.vocabulary import POSITION_ROWS, TEXT_ROWS
 
@@ -17,25 +18,40 @@ class GPT2(nn.Module):
     width, depth, heads : int
         Width of a token, blocks, heads.
     n_codes : int
-        Rows of the head after the 50304 of text. Input and output tables are
-        not shared.
+        Rows of the head after those of text. Input and output tables are not
+        shared.
+    text_rows : int
+        Rows of text in both tables; 0 leaves text out.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, n_codes: int) -> None:
+    def __init__(
+        self, width: int, depth: int, heads: int, n_codes: int, *, text_rows: int = TEXT_ROWS
+    ) -> None:
         super().__init__()
+        self.text_rows = text_rows
         self.transformer = nn.ModuleDict(
             {
-                "wte": nn.Embedding(TEXT_ROWS, width),
+                **({"wte": nn.Embedding(text_rows, width)} if text_rows else {}),
                 "wpe": nn.Embedding(POSITION_ROWS, width),
                 "h": nn.ModuleList(Block(width, heads, bias=True) for _ in range(depth)),
                 "ln_f": nn.LayerNorm(width, eps=1e-5),
             }
         )
-        self.lm_head = nn.Linear(width, TEXT_ROWS + n_codes, bias=False)
+        self.lm_head = nn.Linear(width, text_rows + n_codes, bias=False)
         initialize(self, depth)
 
     def embed_text(self, ids: Tensor) -> Tensor:
-        """Return vectors of words, ``(..., width)``, without their positions."""
+        """Return vectors of words, ``(..., width)``, without their positions.
+
+        Raises
+        ------
+        SpecError
+            If the model was built without text.
+        """
+        if not self.text_rows:
+            raise SpecError(
+                "This NeuroLM has no words (text_rows=0, as in size 'small'): use a size with text."
+            )
         return self.transformer["wte"](ids)
 
     def forward(self, x: Tensor, positions: Tensor, *, layer: int | None = None) -> Tensor:

@@ -17,7 +17,14 @@ from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 from eegfound_neurolm.encoder import NeuralTransformer
 from eegfound_neurolm.language import GPT2
 from eegfound_neurolm.prompt import Prompt
-from eegfound_neurolm.vocabulary import CHANNEL_ROWS, MAX_SECONDS, MAX_TOKENS, PAD, PATCH
+from eegfound_neurolm.vocabulary import (
+    CHANNEL_ROWS,
+    MAX_SECONDS,
+    MAX_TOKENS,
+    PAD,
+    PATCH,
+    TEXT_ROWS,
+)
 
 FEATURES = ("encoder", "lm", "prompt")
 
@@ -46,6 +53,25 @@ def lay_out(batch: SignalBatch) -> tuple[Tensor, Tensor, Tensor]:
     return patches, index.repeat(n_seconds), seconds
 
 
+def one_sequence(batch: SignalBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay out windows that must fit into one sequence; see :func:`lay_out`.
+
+    Raises
+    ------
+    SpecError
+        If there are too many tokens, or seconds.
+    """
+    patches, channels, seconds = lay_out(batch)
+    n_seconds = int(seconds[-1]) + 1
+    if patches.shape[1] > MAX_TOKENS or n_seconds > MAX_SECONDS:
+        raise SpecError(
+            f"{batch.signal.shape[1]} channels x {n_seconds} s are {patches.shape[1]} tokens; "
+            f"pretraining takes one sequence of at most {MAX_TOKENS} and {MAX_SECONDS} s: use "
+            "shorter windows."
+        )
+    return patches, channels, seconds
+
+
 class NeuroLM(EncoderNetwork):
     """NeuroLM's encoder, with its language model where that is asked for.
 
@@ -71,6 +97,8 @@ class NeuroLM(EncoderNetwork):
     padded_tokens : int | None
         Tokens up to which GroupNorm sees zeros, 1024 as the authors' loader
         fills sequences. None: no padding.
+    text_rows : int
+        Words of the language model; 0 builds one that knows EEG only.
     tokenizer : NeuralTransformer | None
         An encoder to use instead of a new one.
     """
@@ -80,20 +108,22 @@ class NeuroLM(EncoderNetwork):
         lm_width: int = 768, lm_depth: int = 12, lm_heads: int = 12, n_codes: int = 8192,
         code_dim: int = 128, features: str = "encoder", prompt: Sequence[int] = (),
         options: Sequence[Sequence[int]] = (), padded_tokens: int | None = None,
-        tokenizer: NeuralTransformer | None = None,
+        text_rows: int = TEXT_ROWS, tokenizer: NeuralTransformer | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if features not in FEATURES:
             raise SpecError(f"features={features!r} is not one of {FEATURES}.")
         if features != "prompt" and (len(prompt) or len(options)):
             raise SpecError("prompt and options need features='prompt'.")
+        if features == "prompt" and text_rows < TEXT_ROWS:
+            raise SpecError("features='prompt' needs words: use a size with text_rows=50304.")
         self.features, self.padded_tokens, self.depth = features, padded_tokens, depth
         self.tokenizer = NeuralTransformer(width, depth, heads) if tokenizer is None else tokenizer
         self.width, self.n_layers = width, depth
         self.prompt: Prompt | None = None
         if features == "encoder":
             return
-        self.GPT2 = GPT2(lm_width, lm_depth, lm_heads, n_codes)
+        self.GPT2 = GPT2(lm_width, lm_depth, lm_heads, n_codes, text_rows=text_rows)
         self.pos_embed = nn.Embedding(CHANNEL_ROWS, lm_width)
         nn.init.normal_(self.pos_embed.weight, std=0.02)
         self.encode_transform_layer: nn.Module = (
@@ -160,11 +190,34 @@ class NeuroLM(EncoderNetwork):
         x = self.tokenizer(patches, channels, seconds, layer=depth, n_padding=n_padding)
         if self.features == "encoder" or depth is not None:
             return x
-        x = self.encode_transform_layer(x) + self.pos_embed(channels)
         if self.prompt is None:
             lm_layer = None if layer is None else layer - self.depth
-            return self.GPT2(x, seconds, layer=lm_layer)
-        return self._scores(x, seconds, self.prompt)
+            return self.encode_features(x, channels, seconds, layer=lm_layer)
+        return self._scores(self._enter(x, channels), seconds, self.prompt)
+
+    def encode_features(
+        self, features: Tensor, channels: Tensor, seconds: Tensor, *, layer: int | None = None
+    ) -> Tensor:
+        """Run the language model on the encoder's features.
+
+        Parameters
+        ----------
+        features : Tensor, shape (n, n_tokens, encoder's width)
+            From the encoder.
+        channels, seconds : Tensor
+            From :func:`lay_out`.
+        layer : int | None
+            Blocks of the language model to run; None runs all and the last norm.
+
+        Returns
+        -------
+        Tensor, shape (n, n_tokens, width)
+            Hidden states.
+        """
+        return self.GPT2(self._enter(features, channels), seconds, layer=layer)
+
+    def _enter(self, features: Tensor, channels: Tensor) -> Tensor:
+        return self.encode_transform_layer(features) + self.pos_embed(channels)
 
     def _scores(self, x: Tensor, seconds: Tensor, prompt: Prompt) -> Tensor:
         text = torch.tensor(prompt.text, device=x.device)

@@ -1,4 +1,4 @@
-"""NeuroLM's two self-supervised stages: the text-aligned tokenizer, and next codes."""
+"""NeuroLM's first stage: the text-aligned tokenizer."""
 
 from __future__ import annotations
 
@@ -13,23 +13,15 @@ from torch import Tensor, nn
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective
-from eegfound_neurolm.network import NeuroLM, lay_out
-from eegfound_neurolm.tokenizer import NeuralTokenizer, targets
-from eegfound_neurolm.vocabulary import MAX_SECONDS, MAX_TOKENS, TEXT_ROWS
+from eegfound.nn.code_use import CodeFrequencies, perplexity
+from eegfound.nn.running_mean import RunningMean
+from eegfound_neurolm.codebook import Quantized
+from eegfound_neurolm.network import NeuroLM, one_sequence
+from eegfound_neurolm.next_code import NextCodeObjective
+from eegfound_neurolm.tokenizer import BINS, NeuralTokenizer, targets
+from eegfound_neurolm.vocabulary import MAX_TOKENS
 
 STAGES = ("vq", "next-code")
-
-
-def _one_sequence(batch: SignalBatch) -> tuple[Tensor, Tensor, Tensor]:
-    patches, channels, seconds = lay_out(batch)
-    n_seconds = int(seconds[-1]) + 1
-    if patches.shape[1] > MAX_TOKENS or n_seconds > MAX_SECONDS:
-        raise SpecError(
-            f"{batch.signal.shape[1]} channels x {n_seconds} s are {patches.shape[1]} tokens; "
-            f"pretraining takes one sequence of at most {MAX_TOKENS} and {MAX_SECONDS} s: use "
-            "shorter windows."
-        )
-    return patches, channels, seconds
 
 
 def reverse_gradient(x: Tensor, strength: float) -> Tensor:
@@ -72,27 +64,42 @@ class TokenizerObjective(Objective):
         Positions over which errors of reconstruction are averaged. 1024 as in
         the reference, which masks padded positions and divides by all; None
         counts the tokens that are there.
-    pooling, n_codes, code_dim, decoder_depth, width, depth, heads, lm_width, lm_depth, lm_heads
+    decoder_depth : int | None
+        Blocks of each decoder. None: 4 as published, 1 where the encoder is
+        narrower than 512.
+    centered : bool
+        See :meth:`NeuralTokenizer.prepare`; the reference does not.
+    decay, revive_after
+        See :class:`eegfound_neurolm.codebook.Codebook`.
+    pooling, n_codes, code_dim, width, depth, heads, lm_width, lm_depth, lm_heads
         See :class:`NeuralTokenizer` and :class:`NeuroLM`; the language model's
         sizes are not used in this stage.
     """
 
     text: Tensor | None
+    progress: Tensor
 
     def __init__(
         self, *, text_embeddings: Tensor | None = None, mean_over: int | None = MAX_TOKENS,
-        n_codes: int = 8192, code_dim: int = 128, decoder_depth: int = 4, **config: Any,
+        n_codes: int = 8192, code_dim: int = 128, decoder_depth: int | None = None,
+        decay: float = 0.99, revive_after: int | None = None, centered: bool = False,
+        **config: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         network = NeuroLM(n_codes=n_codes, code_dim=code_dim, **config)
+        if decoder_depth is None:
+            decoder_depth = 4 if network.width >= 512 else 1
         self.tokenizer = NeuralTokenizer(
             width=network.width, depth=network.depth, heads=network.tokenizer.heads,
             decoder_depth=decoder_depth, n_codes=n_codes, code_dim=code_dim,
-            encoder=network.tokenizer,
+            encoder=network.tokenizer, decay=decay, revive_after=revive_after,
         )  # fmt: skip
         # In a list, so that its parameters are not listed twice.
         self._encoder = [network]
-        self.mean_over, self.progress = mean_over, 0.0
+        self.mean_over, self.centered = mean_over, centered
+        self.register_buffer("progress", torch.zeros(()))
+        self.frequencies = CodeFrequencies(n_codes)
+        self.mean_amplitude = RunningMean(BINS)
         self.domain: nn.Module | None = None
         self.register_buffer("text", text_embeddings, persistent=False)
         if text_embeddings is not None:
@@ -102,7 +109,6 @@ class TokenizerObjective(Objective):
                     f"(n_words, {network.width}), the width of the encoder."
                 )
             self.domain = nn.Sequential(nn.Linear(network.width, 256), nn.GELU(), nn.Linear(256, 2))
-        self._seen: tuple[Tensor, Tensor] | None = None
 
     @property
     def encoder(self) -> NeuroLM:
@@ -111,27 +117,37 @@ class TokenizerObjective(Objective):
 
     def prepare(self, batch: SignalBatch) -> None:
         """Fill an empty codebook by k-means on a first batch."""
-        self.tokenizer.prepare(*_one_sequence(batch))
+        self.tokenizer.prepare(*one_sequence(batch), centered=self.centered)
 
     def forward(
         self, batch: SignalBatch, *, generator: torch.Generator | None = None
     ) -> TokenizerLosses:
         """Compute the losses of a batch; see :class:`eegfound.nn.Objective`.
 
-        The generator draws the words, as many as there are tokens in an epoch.
+        The generator draws the words, as many as there are tokens in an epoch,
+        and the vectors that dead codes may take.
         """
-        patches, channels, seconds = _one_sequence(batch)
-        self.tokenizer.prepare(patches, channels, seconds)
-        target_amplitude, target_raw = targets(patches)
+        losses, quantized, expected = self._score(batch, generator)
+        if self.training:
+            codes = quantized.codes.flatten()
+            self.tokenizer.quantize.collect(quantized.directions, codes, generator)
+            self.frequencies.collect(codes)
+            self.mean_amplitude.collect(expected[0])
+        return losses
+
+    def _score(
+        self, batch: SignalBatch, generator: torch.Generator | None
+    ) -> tuple[TokenizerLosses, Quantized, tuple[Tensor, Tensor]]:
+        patches, channels, seconds = one_sequence(batch)
+        self.tokenizer.prepare(patches, channels, seconds, centered=self.centered)
+        expected = targets(patches)
         features, quantized = self.tokenizer.encode(patches, channels, seconds)
         amplitude, raw = self.tokenizer.decode(quantized.vectors, channels, seconds)
-        if self.training:
-            self._seen = quantized.directions, quantized.codes.flatten()
         losses = (
-            self._error(amplitude, target_amplitude), self._error(raw, target_raw),
+            self._error(amplitude, expected[0]), self._error(raw, expected[1]),
             quantized.loss, self._domain_loss(features, generator),
         )  # fmt: skip
-        return TokenizerLosses(torch.stack(losses).sum(), *losses)
+        return TokenizerLosses(torch.stack(losses).sum(), *losses), quantized, expected
 
     def _error(self, predicted: Tensor, target: Tensor) -> Tensor:
         n_tokens = predicted.shape[1]
@@ -152,131 +168,72 @@ class TokenizerObjective(Objective):
     @property
     def reversal(self) -> float:
         """Strength of the gradient reversal, 0 at the start and nearly 1 at the end."""
-        return 2 / (1 + math.exp(-10 * self.progress)) - 1
+        return 2 / (1 + math.exp(-10 * float(self.progress))) - 1
+
+    def start_epoch(self, epoch: int, n_epochs: int) -> None:
+        """Count the use of codes anew (not where an epoch is gone on with)."""
+        self.frequencies.restart(epoch)
 
     def after_step(self, progress: float) -> None:
-        """Let the codebook follow the last batch, and the reversal the training."""
-        self.progress = progress
-        if self._seen is not None:
-            self.tokenizer.quantize.follow(*self._seen)
-            self._seen = None
+        """Let codebook and counts follow the step, and the reversal the training."""
+        self.progress.fill_(progress)
+        for part in (self.tokenizer.quantize, self.frequencies, self.mean_amplitude):
+            part.follow()
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Compare reconstruction with means, and count codes.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The losses; ``amplitude_trivial`` of predicting the mean spectrum of
+            training and ``raw_trivial`` of predicting the epoch's mean;
+            ``total_trivial``, their sum; ``perplexity``, the effective number of
+            codes in this batch; ``codes_used``, the share of rows used in
+            training in this epoch.
+        """
+        losses, quantized, (amplitude, raw) = self._score(batch, generator)
+        trivial = {
+            "amplitude_trivial": self._error(
+                self.mean_amplitude.mean.expand_as(amplitude), amplitude
+            ),
+            "raw_trivial": self._error(torch.zeros_like(raw), raw),
+        }
+        return {
+            **{name: value.detach() for name, value in vars(losses).items()},
+            **trivial,
+            "total_trivial": torch.stack(list(trivial.values())).sum(),
+            "perplexity": perplexity(torch.bincount(quantized.codes.flatten())),
+            "codes_used": self.frequencies.used,
+        }
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return the first epoch, what its codes decode to, and the use of codes."""
+        patches, channels, seconds = one_sequence(batch)
+        quantized = self.tokenizer.encode(patches, channels, seconds)[1]
+        raw = self.tokenizer.decode(quantized.vectors[:1], channels, seconds)[1]
+        first, n_channels = patches[:1].float(), batch.signal.shape[1]
+        signal = raw.float() * first.std(dim=(1, 2), keepdim=True) + first.mean()
+        codes = quantized.codes.flatten()
+
+        def by_channel(tokens: Tensor) -> Tensor:
+            return tokens[0].unflatten(0, (-1, n_channels)).transpose(0, 1)
+
+        return {
+            "signal": by_channel(first).reshape(n_channels, -1),
+            "reconstruction": by_channel(signal).reshape(n_channels, -1),
+            "code_use": torch.bincount(codes, minlength=self.tokenizer.quantize.n_codes),
+        }
 
     def no_weight_decay(self) -> set[str]:
         """Return the tables of places."""
         parts = ("encoder", "decoder_freq", "decoder_raw")
         tables = ("pos_embed.weight", "time_embed.weight")
         return {f"tokenizer.{part}.{table}" for part in parts for table in tables}
-
-
-@dataclass(frozen=True)
-class NextCodeLosses:
-    """Losses of one batch of the second stage.
-
-    Attributes
-    ----------
-    total : Tensor, shape ()
-        Sum of the others.
-    eeg : Tensor, shape ()
-        Cross-entropy of the next second's codes.
-    text : Tensor, shape ()
-        Cross-entropy of the next words; zero without text.
-    """
-
-    total: Tensor
-    eeg: Tensor
-    text: Tensor
-
-
-class NextCodeObjective(Objective):
-    """Predict each channel's code of the next second, and the next word of text.
-
-    Parameters
-    ----------
-    tokenizer : NeuralTokenizer | None
-        Trained tokenizer, which gives the codes; frozen. None makes one of the
-        same size, whose weights must be loaded before use.
-    freeze_encoder : bool
-        Keep the encoder inside the language model as it was trained in the
-        first stage (our choice; the encoder starts as the tokenizer's).
-    **config : Any
-        See :class:`NeuroLM`.
-    """
-
-    def __init__(
-        self, *, tokenizer: NeuralTokenizer | None = None, freeze_encoder: bool = True,
-        **config: Any,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.network = NeuroLM(**(config | {"features": "lm"}))
-        if tokenizer is None:
-            shape = ("width", "depth", "heads", "n_codes", "code_dim")
-            tokenizer = NeuralTokenizer(**{k: v for k, v in config.items() if k in shape})
-        n_rows = self.network.GPT2.lm_head.out_features
-        if n_rows != TEXT_ROWS + tokenizer.quantize.n_codes:
-            raise SpecError(
-                f"The tokenizer has {tokenizer.quantize.n_codes} codes and the language model "
-                f"{n_rows - TEXT_ROWS}: pass n_codes={tokenizer.quantize.n_codes}."
-            )
-        self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.network.tokenizer.load_state_dict(tokenizer.encoder.state_dict())
-        self.network.tokenizer.requires_grad_(not freeze_encoder)
-
-    @property
-    def encoder(self) -> NeuroLM:
-        """The network with the language model."""
-        return self.network
-
-    def train(self, mode: bool = True) -> NextCodeObjective:
-        """Set the network's mode; the tokenizer stays in evaluation."""
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
-
-    def forward(
-        self, batch: SignalBatch, *, generator: torch.Generator | None = None,
-        text: Tensor | None = None,
-    ) -> NextCodeLosses:  # fmt: skip
-        """Compute the losses of a batch.
-
-        Parameters
-        ----------
-        batch : SignalBatch
-            Windows of at least 2 s.
-        generator : None
-            Nothing is drawn here.
-        text : Tensor of int64 | None, shape (n_texts, n_tokens)
-            GPT-2 ids of plain text, for the second loss.
-
-        Returns
-        -------
-        NextCodeLosses
-            Whose ``total`` is to be minimized.
-        """
-        patches, channels, seconds = _one_sequence(batch)
-        n_channels = batch.signal.shape[1]
-        if patches.shape[1] < 2 * n_channels:
-            raise SpecError(
-                "There is no next second in windows of 1 s: use windows of at least 2 s."
-            )
-        with torch.no_grad():
-            codes = self.tokenizer.encode(patches, channels, seconds)[1].codes
-        hidden = self.network.encode(patches, channels, seconds)[:, :-n_channels]
-        logits = self.network.GPT2.lm_head(hidden)
-        eeg = F.cross_entropy(
-            logits.flatten(0, 1).float(), codes[:, n_channels:].flatten() + TEXT_ROWS
-        )
-        words = eeg.new_zeros(()) if text is None else self._text_loss(text)
-        return NextCodeLosses(eeg + words, eeg, words)
-
-    def _text_loss(self, text: Tensor) -> Tensor:
-        gpt = self.network.GPT2
-        positions = torch.arange(text.shape[1], device=text.device)
-        logits = gpt.lm_head(gpt(gpt.embed_text(text), positions))[:, :-1]
-        return F.cross_entropy(logits.flatten(0, 1).float(), text[:, 1:].flatten())
-
-    def no_weight_decay(self) -> set[str]:
-        """Return the tables of places."""
-        return {f"network.{name}" for name in self.network.no_weight_decay()}
 
 
 def build_objective(*, stage: str = "vq", **config: Any) -> Objective:

@@ -67,6 +67,8 @@ class NeuralTokenizer(nn.Module):
         Codes and their length.
     encoder : NeuralTransformer | None
         An encoder to use instead of a new one.
+    decay, revive_after
+        See :class:`eegfound_neurolm.codebook.Codebook`.
 
     Notes
     -----
@@ -77,11 +79,12 @@ class NeuralTokenizer(nn.Module):
     def __init__(
         self, *, width: int = 768, depth: int = 12, heads: int = 12, decoder_depth: int = 4,
         n_codes: int = 8192, code_dim: int = 128, encoder: NeuralTransformer | None = None,
+        decay: float = 0.99, revive_after: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = NeuralTransformer(width, depth, heads) if encoder is None else encoder
         self.encode_task_layer = _task_layer(width, code_dim)
-        self.quantize = Codebook(n_codes, code_dim)
+        self.quantize = Codebook(n_codes, code_dim, decay=decay, revive_after=revive_after)
         self.decoder_freq = NeuralTransformer(width, decoder_depth, heads, code_dim=code_dim)
         self.decoder_raw = NeuralTransformer(width, decoder_depth, heads, code_dim=code_dim)
         self.decode_task_layer_freq = _task_layer(width, BINS)
@@ -115,11 +118,32 @@ class NeuralTokenizer(nn.Module):
         return amplitude, raw
 
     @torch.no_grad()
-    def prepare(self, patches: Tensor, channels: Tensor, seconds: Tensor) -> None:
-        """Fill an empty codebook from a first batch; leave a filled one alone."""
-        if not self.quantize.is_initialized:
-            z = self.encode_task_layer(self.encoder(patches, channels, seconds))
-            self.quantize.initialize(nn.functional.normalize(z.float(), dim=-1).flatten(0, 1))
+    def prepare(
+        self, patches: Tensor, channels: Tensor, seconds: Tensor, *, centered: bool = False
+    ) -> None:
+        """Fill an empty codebook from a first batch; leave a filled one alone.
+
+        Parameters
+        ----------
+        patches, channels, seconds : Tensor
+            From :func:`eegfound_neurolm.network.lay_out`.
+        centered : bool
+            Choose the biases of the last layers so that the vectors of this batch
+            have mean zero and decoders begin with its means. Otherwise the first
+            thing training does is to turn all vectors the same way until decoders
+            give the mean, and as only direction counts, codes tell nothing then.
+        """
+        if self.quantize.is_initialized:
+            return
+        z = self.encode_task_layer(self.encoder(patches, channels, seconds)).float().flatten(0, 1)
+        if centered:
+            mean = z.mean(dim=0)
+            z -= mean
+            self.encode_task_layer[2].bias -= mean
+            decoders = self.decode_task_layer_freq, self.decode_task_layer_raw
+            for decoder, target in zip(decoders, targets(patches), strict=True):
+                decoder[2].bias.copy_(target.flatten(0, 1).mean(dim=0))
+        self.quantize.initialize(nn.functional.normalize(z, dim=-1))
 
 
 def build_tokenizer(**config: object) -> NeuralTokenizer:

@@ -80,7 +80,8 @@ def test_the_codebook_follows_what_it_stands_for():
     before = book.embedding.weight.clone()
     vectors = F.normalize(torch.randn(6, 8), dim=-1)
     codes = torch.tensor([1, 1, 1, 3, 3, 3])
-    book.follow(vectors, codes)
+    book.collect(vectors, codes)
+    book.follow()
     after = book.embedding.weight
     assert torch.equal(after[[0, 2]], before[[0, 2]])  # unused codes keep their vector
     mean = F.normalize(vectors[:3].sum(dim=0), dim=0)

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["SpecMoEClassifier", "SpecMoERegressor", "SpecMoETransformer", "assemble_experts"]
+__all__ = [
+    "SpecMoEClassifier",
+    "SpecMoEPretrainer",
+    "SpecMoERegressor",
+    "SpecMoETransformer",
+    "assemble_experts",
+]
 
 
 def __getattr__(name: str) -> Any:

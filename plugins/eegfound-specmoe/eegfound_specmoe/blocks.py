@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eegfound.nn import rotary_angles, rotate
 from eegfound_specmoe.attention import Mode, attend
+from eegfound_specmoe.batch_norm import StepBatchNorm1d
 
 
 class SameConv1d(nn.Conv1d):
@@ -217,7 +218,7 @@ class TransformerBlock(nn.Module):
 
 def act(features: int) -> list[nn.Module]:
     """Return what follows nearly every convolution: BatchNorm and the exact GELU."""
-    return [nn.BatchNorm1d(features), nn.GELU()]
+    return [StepBatchNorm1d(features), nn.GELU()]
 
 
 class Pair(nn.Module):

@@ -45,7 +45,34 @@ def order_of(ch_names: Sequence[str], n_channels: int, order: Order = "given") -
     rank = {name: i for i, name in enumerate(PRETRAINING_ORDER)}
 
     def key(place: int) -> tuple[int, int]:
-        name = ch_names[place].upper()
-        return rank.get(_OLD_NAMES.get(name, name), len(rank)), place
+        return rank.get(_old_name(ch_names[place]), len(rank)), place
 
     return sorted(range(len(ch_names)), key=key)
+
+
+def pretraining_rows(ch_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return which of the 19 electrodes of the pretraining data are among channels.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        Names of the channels, in any spelling of the letters.
+
+    Returns
+    -------
+    list of (int, int)
+        Number of the electrode in the pretraining data, ascending, and place of
+        the channel.
+
+    Examples
+    --------
+    >>> from eegfound_specmoe.channels import pretraining_rows
+    >>> pretraining_rows(["Cz", "AF7", "T7", "Fp1"])
+    [(0, 3), (12, 2), (17, 0)]
+    """
+    found = {_old_name(name): place for place, name in reversed(list(enumerate(ch_names)))}
+    return [(row, found[name]) for row, name in enumerate(PRETRAINING_ORDER) if name in found]
+
+
+def _old_name(name: str) -> str:
+    return _OLD_NAMES.get(name.upper(), name.upper())

@@ -20,7 +20,7 @@ from eegfound.models.files import (
     sha256_of,
 )
 from eegfound.models.loading import load_state
-from eegfound_specmoe.encoder import PARTS, Encoder
+from eegfound_specmoe.encoder import PARTS, WIDTH, Encoder
 from eegfound_specmoe.network import SpecMoE
 from eegfound_specmoe.objective import MaskedReconstruction
 from eegfound_specmoe.plugin import SAFE_GLOBALS
@@ -198,14 +198,17 @@ def assemble_experts(sources: Sequence[Source], out: Source) -> Path:
         )
     states: State = {}
     origins: list[dict[str, str]] = []
-    heads: dict[int, str] = {}
+    shapes: dict[tuple[tuple[str, int], ...], str] = {}
     for i, source in enumerate(sources):
         path = Path(source).expanduser()
-        state, n_heads = _read_expert(path)
-        heads.setdefault(n_heads, str(path))
-        if len(heads) > 1:
-            told = " and ".join(f"{count} in {file}" for count, file in heads.items())
-            raise CheckpointError(f"The experts differ in their number of heads: {told}.")
+        state, shape = _read_expert(path)
+        shapes.setdefault(tuple(shape.items()), str(path))
+        if len(shapes) > 1:
+            told = " and ".join(
+                f"{', '.join(f'{count} {name}' for name, count in each)} in {file}"
+                for each, file in shapes.items()
+            )
+            raise CheckpointError(f"The experts differ in their shape: {told}.")
         states |= {f"{_EXPERTS}{i}.{key}": value for key, value in state.items()}
         origins.append(
             {"file": path.name, "sha256": sha256_of(path), "fingerprint": fingerprint(state)}
@@ -213,19 +216,20 @@ def assemble_experts(sources: Sequence[Source], out: Source) -> Path:
     metadata = {
         "model": "specmoe",
         "size": "moe",
-        "config": {"n_experts": len(origins), "heads": next(iter(heads))},
+        "config": {"n_experts": len(origins), **dict(next(iter(shapes)))},
         "experts": origins,
     }
     return save_weights(out, states, metadata)
 
 
-def _read_expert(path: Path) -> tuple[State, int]:
-    """Return one expert's encoder under plain names, checked, and its number of heads."""
+def _read_expert(path: Path) -> tuple[State, dict[str, int]]:
+    """Return one expert's encoder under plain names, checked, and what it was built with."""
     raw = read_tensors(path, SAFE_GLOBALS)
     metadata = read_metadata(path)
     if metadata and metadata["model"] != "specmoe":
         raise CheckpointError(f"{path} holds weights of {metadata['model']!r}, not of 'specmoe'.")
-    heads = int(metadata.get("config", {}).get("heads", 8))
+    config = metadata.get("config", {})
+    heads, features = int(config.get("heads", 8)), int(config.get("features", WIDTH))
     try:
         state = published_state(raw)
     except KeyError as error:
@@ -234,12 +238,15 @@ def _read_expert(path: Path) -> tuple[State, int]:
     if count > 1:
         raise CheckpointError(f"{path} holds {count} experts; a file of one is needed.")
     if count:  # saved by this suite
-        kept, _ = SpecMoE(n_experts=1).adapt_state(state)
+        kept, _ = SpecMoE(n_experts=1, heads=heads, features=features).adapt_state(state)
         state = {key.removeprefix(f"{_EXPERTS}0."): value for key, value in kept.items()}
     encoder, _ = split_expert(state)
-    network = Encoder(heads=heads)
+    network = Encoder(heads=heads, width=features)
     _fill(network, encoder, f"{path} is no expert of this suite")
-    return {key: value.clone() for key, value in network.state_dict().items()}, heads
+    return {key: value.clone() for key, value in network.state_dict().items()}, {
+        "heads": heads,
+        "features": features,
+    }
 
 
 def _fill(network: torch.nn.Module, state: Mapping[str, Any], told: str) -> None:

@@ -19,6 +19,7 @@ from eegfound_specmoe.blocks import (
     split_time,
     transposed,
 )
+from eegfound_specmoe.encoder import WIDTH, check_width
 from eegfound_specmoe.times import PooledTimes
 
 
@@ -53,47 +54,50 @@ class Decoded:
         return (self.fine + self.coarse) / 2
 
 
-def _up1(p: float) -> Pair:
+def _up1(p: float, w: int) -> Pair:
+    h = w // 2
     return Pair(
         [
-            conv(256, 128, 4, bias=True), *act(128), transposed(128, 128, 4, 1, stride=2),
-            *act(128), conv(128, 64, 4, bias=True), *act(64),
+            conv(2 * w, w, 4, bias=True), *act(w), transposed(w, w, 4, 1, stride=2),
+            *act(w), conv(w, h, 4, bias=True), *act(h),
         ],
         [
-            conv(256, 128, 8, 4, bias=True), *act(128), transposed(128, 128, 8, 4, stride=2),
-            *act(128), nn.Dropout(p), conv(128, 64, 8, 7, dilation=2, bias=True), *act(64),
+            conv(2 * w, w, 8, 4, bias=True), *act(w), transposed(w, w, 8, 4, stride=2),
+            *act(w), nn.Dropout(p), conv(w, h, 8, 7, dilation=2, bias=True), *act(h),
         ],
     )  # fmt: skip
 
 
-def _up2(p: float) -> Pair:
+def _up2(p: float, w: int) -> Pair:
+    h = w // 2
     return Pair(
         [
-            transposed(128, 64, 8, 3, stride=2), *act(64), conv(64, 64, 4, bias=True), *act(64),
-            conv(64, 64, 4, bias=True), *act(64), nn.Dropout(p),
-            transposed(64, 64, 4, 1, stride=2), *act(64), conv(64, 64, 4, bias=True),
+            transposed(w, h, 8, 3, stride=2), *act(h), conv(h, h, 4, bias=True), *act(h),
+            conv(h, h, 4, bias=True), *act(h), nn.Dropout(p),
+            transposed(h, h, 4, 1, stride=2), *act(h), conv(h, h, 4, bias=True),
         ],
         [
-            transposed(128, 64, 8, 4), *act(64), conv(64, 64, 16, 8, bias=True), *act(64),
-            conv(64, 64, 16, 8, bias=True), *act(64), nn.Dropout(p),
-            transposed(64, 64, 8, 4, stride=2, extra=1), *act(64),
-            transposed(64, 64, 16, 16, stride=2, dilation=2, extra=1),
+            transposed(w, h, 8, 4), *act(h), conv(h, h, 16, 8, bias=True), *act(h),
+            conv(h, h, 16, 8, bias=True), *act(h), nn.Dropout(p),
+            transposed(h, h, 8, 4, stride=2, extra=1), *act(h),
+            transposed(h, h, 16, 16, stride=2, dilation=2, extra=1),
         ],
     )  # fmt: skip
 
 
-def _up3(p: float) -> Pair:
+def _up3(p: float, w: int) -> Pair:
+    q, h = w // 4, w // 2
     return Pair(
         [
-            transposed(128, 64, 16, 7, stride=5), *act(64), conv(64, 64, 4, 2, bias=True),
-            *act(64), conv(64, 32, 4, 2, bias=True), *act(32), nn.Dropout(p),
-            transposed(32, 32, 8, 1, stride=3, extra=1), *act(32), conv(32, 1, 4, 1, bias=True),
+            transposed(w, h, 16, 7, stride=5), *act(h), conv(h, h, 4, 2, bias=True),
+            *act(h), conv(h, q, 4, 2, bias=True), *act(q), nn.Dropout(p),
+            transposed(q, q, 8, 1, stride=3, extra=1), *act(q), conv(q, 1, 4, 1, bias=True),
         ],
         [
-            transposed(128, 64, 16, 8), *act(64), conv(64, 64, 16, 8, bias=True), *act(64),
-            conv(64, 32, 16, 8, bias=True), *act(32), nn.Dropout(p),
-            transposed(32, 32, 18, 9, stride=5), *act(32),
-            transposed(32, 1, 65, 127, stride=3, dilation=4),
+            transposed(w, h, 16, 8), *act(h), conv(h, h, 16, 8, bias=True), *act(h),
+            conv(h, q, 16, 8, bias=True), *act(q), nn.Dropout(p),
+            transposed(q, q, 18, 9, stride=5), *act(q),
+            transposed(q, 1, 65, 127, stride=3, dilation=4),
         ],
     )  # fmt: skip
 
@@ -103,7 +107,7 @@ class Decoder(nn.Module):
 
     Parameters
     ----------
-    heads, dropout, attention
+    heads, dropout, attention, width
         See :class:`eegfound_specmoe.encoder.Encoder`.
     n_rows : int
         Rows of the auxiliary heads: the number of channels of the training
@@ -111,18 +115,20 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, *, heads: int = 8, dropout: float = 0.2, attention: Mode = "auto", n_rows: int = 19
-    ) -> None:
+        self, *, heads: int = 8, dropout: float = 0.2, attention: Mode = "auto", n_rows: int = 19,
+        width: int = WIDTH,
+    ) -> None:  # fmt: skip
         super().__init__()
+        check_width(width, heads)
         self.n_rows = n_rows
-        self.Up1 = _up1(dropout)
+        self.Up1 = _up1(dropout, width)
         self.TransformerEnc3 = TransformerBlock(
-            64, heads=heads, dropout=dropout, attention=attention
+            width // 2, heads=heads, dropout=dropout, attention=attention
         )
-        self.Up2 = _up2(dropout)
-        self.Up3 = _up3(dropout)
-        self.aux_head_up2 = nn.Sequential(nn.Linear(64, n_rows))
-        self.aux_head_up1 = nn.Sequential(nn.Linear(64, n_rows))
+        self.Up2 = _up2(dropout, width)
+        self.Up3 = _up3(dropout, width)
+        self.aux_head_up2 = nn.Sequential(nn.Linear(width // 2, n_rows))
+        self.aux_head_up1 = nn.Sequential(nn.Linear(width // 2, n_rows))
         initialize(self)
 
     def forward(self, stages: Mapping[str, Tensor], times: PooledTimes) -> Decoded:

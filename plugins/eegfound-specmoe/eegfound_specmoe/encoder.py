@@ -11,6 +11,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from eegfound.base import SpecError
 from eegfound_specmoe.attention import Mode
 from eegfound_specmoe.blocks import (
     Branch,
@@ -24,7 +25,7 @@ from eegfound_specmoe.blocks import (
 )
 from eegfound_specmoe.times import PooledTimes
 
-#: Features of an expert's output.
+#: Features of a published expert's output.
 WIDTH = 128
 #: Parts of the encoder in order, as their parameters are named.
 PARTS = ("Down1", "Down2", "TransformerEnc1", "Down3", "Bottom1", "TransformerEnc2", "Bottom2")
@@ -33,13 +34,13 @@ STAGES = ("coarse", "down2", "attention1", "down3", "bottom1", "attention2", "bo
 
 
 class Bottom(nn.Module):
-    """Two convolutions that keep the shape, ``(n, 128, n_times)``."""
+    """Two convolutions that keep the shape, ``(n, width, n_times)``."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, width: int = WIDTH) -> None:
         super().__init__()
         self.features = Branch(
-            conv(WIDTH, WIDTH, 8), *act(WIDTH), nn.Dropout(dropout),
-            conv(WIDTH, WIDTH, 8), *act(WIDTH),
+            conv(width, width, 8), *act(width), nn.Dropout(dropout),
+            conv(width, width, 8), *act(width),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,48 +48,63 @@ class Bottom(nn.Module):
         return self.features(x)
 
 
-def _down1(p: float) -> Pair:
+def _down1(p: float, w: int) -> Pair:
+    q, h = w // 4, w // 2
     return Pair(
         [
-            conv(1, 32, 4), *act(32), nn.MaxPool1d(8, 5, 2), nn.Dropout(p),
-            conv(32, 64, 4), *act(64),
-            conv(64, 64, 4), *act(64), nn.MaxPool1d(16, 3, 7),
+            conv(1, q, 4), *act(q), nn.MaxPool1d(8, 5, 2), nn.Dropout(p),
+            conv(q, h, 4), *act(h),
+            conv(h, h, 4), *act(h), nn.MaxPool1d(16, 3, 7),
         ],
         [
-            conv(1, 32, 65, 97, stride=3, dilation=4), *act(32), nn.MaxPool1d(18, 5, 9),
+            conv(1, q, 65, 97, stride=3, dilation=4), *act(q), nn.MaxPool1d(18, 5, 9),
             nn.Dropout(p),
-            conv(32, 64, 16, 8), *act(64),
-            conv(64, 64, 16, 8), *act(64), nn.MaxPool1d(16, 1, 8),
+            conv(q, h, 16, 8), *act(h),
+            conv(h, h, 16, 8), *act(h), nn.MaxPool1d(16, 1, 8),
         ],
     )  # fmt: skip
 
 
-def _down2(p: float) -> Pair:
+def _down2(p: float, w: int) -> Pair:
+    h = w // 2
     return Pair(
         [
-            conv(64, 64, 4), *act(64), nn.MaxPool1d(4, 2, 2), nn.Dropout(p),
-            conv(64, 64, 4), *act(64),
-            conv(64, 64, 4), *act(64), nn.MaxPool1d(8, 2, 3),
+            conv(h, h, 4), *act(h), nn.MaxPool1d(4, 2, 2), nn.Dropout(p),
+            conv(h, h, 4), *act(h),
+            conv(h, h, 4), *act(h), nn.MaxPool1d(8, 2, 3),
         ],
         [
-            conv(64, 64, 16, 11, dilation=2), *act(64), nn.MaxPool1d(8, 2, 4), nn.Dropout(p),
-            conv(64, 64, 16, 8), *act(64),
-            conv(64, 64, 16, 8), *act(64), nn.MaxPool1d(8, 2, 4),
+            conv(h, h, 16, 11, dilation=2), *act(h), nn.MaxPool1d(8, 2, 4), nn.Dropout(p),
+            conv(h, h, 16, 8), *act(h),
+            conv(h, h, 16, 8), *act(h), nn.MaxPool1d(8, 2, 4),
         ],
     )  # fmt: skip
 
 
-def _down3(p: float) -> Pair:
+def _down3(p: float, w: int) -> Pair:
+    h = w // 2
     return Pair(
         [
-            conv(64, 128, 4), *act(128), nn.MaxPool1d(4, 2, 1), nn.Dropout(p),
-            conv(128, 128, 4), *act(128),
+            conv(h, w, 4), *act(w), nn.MaxPool1d(4, 2, 1), nn.Dropout(p),
+            conv(w, w, 4), *act(w),
         ],
         [
-            conv(64, 128, 8, 5, dilation=2), *act(128), nn.MaxPool1d(8, 2, 4), nn.Dropout(p),
-            conv(128, 128, 8, 4), *act(128),
+            conv(h, w, 8, 5, dilation=2), *act(w), nn.MaxPool1d(8, 2, 4), nn.Dropout(p),
+            conv(w, w, 8, 4), *act(w),
         ],
     )  # fmt: skip
+
+
+def check_width(width: int, heads: int) -> None:
+    """Raise if the transformer blocks cannot be cut into heads of even length.
+
+    Raises
+    ------
+    SpecError
+        If ``width`` is not a positive multiple of ``4 * heads``.
+    """
+    if width < 1 or heads < 1 or width % (4 * heads):
+        raise SpecError(f"width={width!r} must be a positive multiple of 4 * heads, {4 * heads}.")
 
 
 class Encoder(nn.Module):
@@ -102,6 +118,9 @@ class Encoder(nn.Module):
         Dropout between layers while training.
     attention : {"auto", "dense", "chunked"}
         See :func:`eegfound_specmoe.attention.attend`.
+    width : int
+        Features of the output, a multiple of ``4 * heads``; the stages before
+        have a quarter and a half of it. The published weights have 128.
 
     Notes
     -----
@@ -109,16 +128,19 @@ class Encoder(nn.Module):
     expected; the published weights were trained so.
     """
 
-    def __init__(self, *, heads: int = 8, dropout: float = 0.2, attention: Mode = "auto") -> None:
+    def __init__(
+        self, *, heads: int = 8, dropout: float = 0.2, attention: Mode = "auto", width: int = WIDTH
+    ) -> None:
         super().__init__()
+        check_width(width, heads)
         block = partial(TransformerBlock, heads=heads, dropout=dropout, attention=attention)
-        self.Down1 = _down1(dropout)
-        self.Down2 = _down2(dropout)
-        self.TransformerEnc1 = block(64)
-        self.Down3 = _down3(dropout)
-        self.Bottom1 = Bottom(dropout)
-        self.TransformerEnc2 = block(WIDTH)
-        self.Bottom2 = Bottom(dropout)
+        self.Down1 = _down1(dropout, width)
+        self.Down2 = _down2(dropout, width)
+        self.TransformerEnc1 = block(width // 2)
+        self.Down3 = _down3(dropout, width)
+        self.Bottom1 = Bottom(dropout, width)
+        self.TransformerEnc2 = block(width)
+        self.Bottom2 = Bottom(dropout, width)
         self.drop = nn.Dropout(dropout)
         initialize(self)
 
@@ -142,7 +164,7 @@ class Encoder(nn.Module):
             ``(n, n_channels * n_times / 30, 64)``, ``"down3"`` ``(n, 128,
             n_channels, n_times / 60)``, ``"bottom1"`` ``(n, 128, n_channels *
             n_times / 60)``, ``"attention2"`` with the last two axes swapped,
-            and ``"bottom2"``, the output, like ``"bottom1"``.
+            and ``"bottom2"``, the output, like ``"bottom1"``; for ``width=128``.
         value : Tensor
             The stage's output.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +85,9 @@ def _weighted(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return _SQUARED * squared, _SPECTRAL * spectral_error(predicted, target)
 
 
-def reconstruction_losses(decoded: Decoded, target: Tensor) -> ReconstructionLosses:
+def reconstruction_losses(
+    decoded: Decoded, target: Tensor, rows: Sequence[tuple[int, int]] | None = None
+) -> ReconstructionLosses:
     """Compare what the decoder gives with a signal.
 
     Parameters
@@ -94,6 +97,9 @@ def reconstruction_losses(decoded: Decoded, target: Tensor) -> ReconstructionLos
     target : Tensor, shape (n, n_channels, n_times)
         The signal; the whole of it counts, not only what was hidden. The
         auxiliary heads are compared with it stretched to their length.
+    rows : sequence of (int, int) | None
+        Which row of the auxiliary heads stands for which channel; all others
+        are not compared. None: each row for the channel of its number.
 
     Returns
     -------
@@ -106,16 +112,23 @@ def reconstruction_losses(decoded: Decoded, target: Tensor) -> ReconstructionLos
         If the auxiliary heads have another number of rows than the signal has
         channels.
     """
-    n_rows = decoded.stretched2.shape[1]
-    if n_rows != target.shape[1]:
-        raise SpecError(
-            f"The auxiliary heads give {n_rows} rows but the signal has {target.shape[1]} "
-            f"channels: build the objective with n_channels={target.shape[1]}."
-        )
     fine, coarse = _weighted(decoded.fine, target), _weighted(decoded.coarse, target)
     squared, spectral = fine[0] + coarse[0], fine[1] + coarse[1]
-    stretched2 = _STRETCHED2 * _stretched_error(decoded.stretched2, target)
-    stretched1 = _STRETCHED1 * _stretched_error(decoded.stretched1, target)
+    heads = [decoded.stretched2, decoded.stretched1]
+    n_rows = heads[0].shape[1]
+    if rows is not None:
+        heads = [head[:, [row for row, _ in rows]] for head in heads]
+        target = target[:, [channel for _, channel in rows]]
+    elif n_rows != target.shape[1]:
+        raise SpecError(
+            f"The auxiliary heads give {n_rows} rows but the signal has {target.shape[1]} "
+            f"channels: build the objective with n_channels={target.shape[1]}, or with "
+            "montage='any'."
+        )
+    stretched2, stretched1 = (
+        share * (_stretched_error(head, target) if target.shape[1] else head.sum())
+        for share, head in zip((_STRETCHED2, _STRETCHED1), heads)
+    )
     total = squared + spectral + stretched2 + stretched1
     return ReconstructionLosses(total, squared, spectral, stretched2, stretched1)
 

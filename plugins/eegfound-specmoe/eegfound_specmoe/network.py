@@ -53,6 +53,9 @@ class SpecMoE(EncoderNetwork):
         for windows of one second.
     log_psd : bool
         Give the gates decades of power instead of power.
+    features : int
+        Features of each expert's output, a multiple of ``4 * heads``; 128 as
+        published.
 
     Notes
     -----
@@ -67,6 +70,7 @@ class SpecMoE(EncoderNetwork):
         dropout: float = 0.2, attention: Mode = "auto", time_pool: Reduce = "mean",
         channel_pool: Reduce = "mean", positions: Stamps = "finetuning",
         channel_order: Order = "given", psd_seconds: int = 2, log_psd: bool = False,
+        features: int = WIDTH,
     ) -> None:  # fmt: skip
         super().__init__()
         for name, value, allowed in (
@@ -83,14 +87,15 @@ class SpecMoE(EncoderNetwork):
         self.pooling, self.time_pool, self.channel_pool = pooling, time_pool, channel_pool
         self.positions, self.channel_order = positions, channel_order
         self.psd_seconds, self.log_psd = psd_seconds, log_psd
-        self.width, self.n_layers = n_experts * WIDTH, len(PARTS) - 1
+        self.width, self.n_layers = n_experts * features, len(PARTS) - 1
         self.experts = nn.ModuleList(
-            Encoder(heads=heads, dropout=dropout, attention=attention) for _ in range(n_experts)
+            Encoder(heads=heads, dropout=dropout, attention=attention, width=features)
+            for _ in range(n_experts)
         )
         bins = n_bins(psd_seconds)
         if pooling == "fused":
             for i in range(n_experts):
-                self.add_module(_gate(i), nn.Linear(bins, WIDTH))
+                self.add_module(_gate(i), nn.Linear(bins, features))
 
     def prepare(self, signal: Tensor, ch_names: tuple[str, ...]) -> tuple[Tensor, list[int]]:
         """Order the channels and fill the end with zeros.

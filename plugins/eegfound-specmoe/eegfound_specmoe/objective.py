@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
-from eegfound.nn import Objective
+from eegfound.nn import Objective, RunningMean
+from eegfound_specmoe.batch_norm import follow, wait_for_steps
+from eegfound_specmoe.channels import pretraining_rows
 from eegfound_specmoe.decoder import Decoded, Decoder
-from eegfound_specmoe.encoder import Encoder
+from eegfound_specmoe.encoder import WIDTH, Encoder
 from eegfound_specmoe.losses import ReconstructionLosses, reconstruction_losses
 from eegfound_specmoe.masking import Masking
 from eegfound_specmoe.network import SpecMoE
+from eegfound_specmoe.selection import MONTAGES, Montage, select_montage, window_numbers
 
 Target = Literal["clean", "masked_input"]
 
@@ -42,27 +46,52 @@ class MaskedReconstruction(Objective):
     seed : int
         Seed of masks, where ``indices`` are given.
     deterministic_masks : bool
-        An index has the same mask in every epoch, as in the published code;
-        otherwise the epoch is added to the seed.
+        A window has the same mask in every epoch, as in the published code. It
+        is drawn from the window's index where ``indices`` are given, and from its
+        samples otherwise. False adds the epoch to the seed of an index.
+    montage : {"given", "any", "nineteen"}
+        Channels that are read. ``"given"``: all; they must be as many as the
+        decoders' auxiliary heads have rows. ``"nineteen"``: those of the published
+        recipe, in its order. ``"any"``: the same where all are there, otherwise all
+        channels, and the auxiliary heads are compared for those of the 19.
+    trained : sequence of int | None
+        Which experts of the network are trained; None takes all.
+
+    Attributes
+    ----------
+    typical : RunningMean, shape (1,)
+        Mean sample of the training data: what a predictor says that looks at
+        nothing (close to zero for band-passed EEG).
 
     Notes
     -----
     ``positions`` of the network should be ``"pretraining"``, which
     :func:`build_objective` sees to.
+
+    BatchNorm norms each part of a batch by its own statistics, so losses depend on
+    how many windows a part has (``micro_batch_size``), as in the reference, where
+    each of 8 GPUs had 8 windows. The running statistics, which evaluation and the
+    trained encoder use, move once per step, by the mean over parts and processes.
     """
 
     def __init__(
         self, network: SpecMoE, decoders: Sequence[Decoder], *, masking: Masking,
         target: Target = "clean", seed: int = 41, deterministic_masks: bool = False,
+        montage: Montage = "given", trained: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if target not in ("clean", "masked_input"):
             raise SpecError(f"target={target!r} is not 'clean' or 'masked_input'.")
-        if len(decoders) != len(network.experts):
-            raise SpecError(f"{len(network.experts)} experts need as many decoders.")
+        if montage not in MONTAGES:
+            raise SpecError(f"montage={montage!r} is not one of {MONTAGES}.")
+        self.trained = list(range(len(network.experts)) if trained is None else trained)
+        if len(decoders) != len(self.trained):
+            raise SpecError(f"{len(self.trained)} experts need as many decoders.")
+        self.montage, self.typical = montage, RunningMean(1)
         self.network, self.decoders = network, nn.ModuleList(decoders)
         self.masking, self.target = masking, target
         self.seed, self.deterministic_masks, self.epoch = seed, deterministic_masks, 0
+        wait_for_steps(self)
 
     @property
     def encoder(self) -> SpecMoE:
@@ -98,18 +127,10 @@ class MaskedReconstruction(Objective):
         Tensor of float64, shape (n, n_frequencies, n_frames)
             See :class:`eegfound_specmoe.masking.Masking`.
 
-        Raises
-        ------
-        SpecError
-            If masks shall be deterministic but there are no indices.
         """
         if indices is not None:
             epoch = 0 if self.deterministic_masks else self.epoch
             seeds = [(self.seed + 100 * int(index) + epoch) % 2**32 for index in indices]
-        elif self.deterministic_masks:
-            raise SpecError(
-                "deterministic_masks=True needs indices=, the place of each window in the data."
-            )
         else:
             seeds = torch.randint(2**32, (n,), generator=generator).tolist()
         # The legacy generator: its order of draws is the published one.
@@ -143,11 +164,22 @@ class MaskedReconstruction(Objective):
         ReconstructionLosses
             Whose ``total`` is to be minimized.
         """
-        n, _, n_times = batch.signal.shape
-        masks = self.masks(n, n_times, indices=indices, generator=generator)
-        masked = self.masking.apply(batch.signal, masks)
+        batch = select_montage(batch, self.montage)
+        masked, _ = self._hide(batch.signal, indices, generator)
+        if self.training:
+            self.typical.collect(batch.signal.float().mean(dim=(1, 2))[:, None])
         target = batch.signal if self.target == "clean" else masked
         return self.compare(masked, target, batch.ch_names, segments=segments)
+
+    def _hide(
+        self, signal: Tensor, indices: Sequence[int] | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the masked signal and the masks."""
+        n, _, n_times = signal.shape
+        if indices is None and self.deterministic_masks:
+            indices = window_numbers(signal)
+        masks = self.masks(n, n_times, indices=indices, generator=generator)
+        return self.masking.apply(signal, masks), masks
 
     def compare(
         self,
@@ -173,11 +205,14 @@ class MaskedReconstruction(Objective):
         ReconstructionLosses
             Averaged over experts.
         """
+        return self._losses(self.reconstruct(masked, ch_names, segments=segments), target, ch_names)
+
+    def _losses(
+        self, decoded: Sequence[Decoded], target: Tensor, ch_names: tuple[str, ...]
+    ) -> ReconstructionLosses:
         filled, _ = self.network.prepare(target, ch_names)
-        parts = [
-            reconstruction_losses(decoded, filled)
-            for decoded in self.reconstruct(masked, ch_names, segments=segments)
-        ]
+        rows = self._rows(target, ch_names)
+        parts = [reconstruction_losses(each, filled, rows) for each in decoded]
         return ReconstructionLosses(
             *(
                 torch.stack([getattr(part, field.name) for part in parts]).mean()
@@ -210,52 +245,153 @@ class MaskedReconstruction(Objective):
         """
         x, _ = self.network.prepare(signal, ch_names)
         times = self.network.times(x, signal.shape[-1], segments)
-        experts = cast("Iterable[Encoder]", self.network.experts)
+        experts = [cast("Encoder", self.network.experts[number]) for number in self.trained]
         return [
             decoder(dict(expert.stages(x, times)), times)
             for expert, decoder in zip(experts, self.decoders)
         ]
 
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good signals are recovered.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``total``, ``squared``, ``spectral``, ``stretched2`` and ``stretched1`` as
+            in :class:`ReconstructionLosses`. ``hidden`` is the mean squared error in
+            the holes: of the mean reconstruction, after a transform that keeps
+            what was masked. ``total_trivial`` and ``hidden_trivial`` are those of the
+            mean sample of the training data; ``total_zero`` and ``hidden_zero`` of
+            silence. ``total_masked`` and ``hidden_masked`` are those of the masked
+            signal as it is: what a network reaches that copies its input.
+        """
+        batch = select_montage(batch, self.montage)
+        signal, names = batch.signal, batch.ch_names
+        masked, masks = self._hide(signal, None, generator)
+        goal = signal if self.target == "clean" else masked
+        decoded = self.reconstruct(masked, names)
+        found = self._losses(decoded, goal, names)
+        values = {field.name: getattr(found, field.name) for field in fields(found)}
+        values["hidden"] = torch.stack(
+            [self._hidden_error(each.signal, signal, masks, names) for each in decoded]
+        ).mean()
+        padded, _ = self.network.prepare(masked, names)
+        guesses = {
+            "trivial": self.typical.mean.expand_as(padded),
+            "zero": torch.zeros_like(padded),
+            "masked": padded,
+        }
+        for name, guess in guesses.items():
+            plain = self._as_decoded(guess, decoded[0], names)
+            values[f"total_{name}"] = self._losses([plain], goal, names).total
+            values[f"hidden_{name}"] = self._hidden_error(guess, signal, masks, names)
+        return values
+
+    def _as_decoded(self, guess: Tensor, like: Decoded, ch_names: tuple[str, ...]) -> Decoded:
+        """Return a padded signal in the place of both reconstructions and auxiliary heads."""
+        n_rows = like.stretched2.shape[1]
+        rows = self._rows(guess, ch_names)
+        if rows is None:
+            rows = [(i, i) for i in range(n_rows)]
+        told = guess.new_zeros(len(guess), n_rows, guess.shape[-1])
+        for row, channel in rows:
+            told[:, row] = guess[:, channel]
+        stretched = [
+            F.interpolate(told, size=head.shape[-1], mode="linear", align_corners=False)
+            for head in (like.stretched2, like.stretched1)
+        ]
+        return Decoded(guess, guess, *stretched, like.up1, like.up2, like.attended)
+
+    def _rows(self, signal: Tensor, ch_names: tuple[str, ...]) -> list[tuple[int, int]] | None:
+        """Return which row of the auxiliary heads stands for which padded channel."""
+        if self.montage == "given":
+            return None
+        order = self.network.prepare(signal, ch_names)[1]
+        return pretraining_rows([ch_names[place] for place in order])
+
+    def _hidden_error(
+        self, guess: Tensor, signal: Tensor, masks: Tensor, ch_names: tuple[str, ...]
+    ) -> Tensor:
+        """Return the mean squared error of a padded guess where the plane was masked."""
+        ordered = signal[:, self.network.prepare(signal, ch_names)[1]]
+        error = guess.float()[..., : signal.shape[-1]] - ordered.float()
+        return self.masking.apply(error, 1 - masks).square().mean()
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Recover the first epoch; see the base class.
+
+        ``hidden`` has a column per second and is True where more than half of the
+        frequencies are masked. Beside it: ``masked``, the signal the first trained
+        expert sees, and ``mask``, ``(n_frequencies, n_frames)``, the factors of the
+        time-frequency plane.
+        """
+        batch = select_montage(batch, self.montage)
+        signal = batch.signal[:1]
+        masked, masks = self._hide(signal, None, generator)
+        order = self.network.prepare(signal, batch.ch_names)[1]
+        found = self.reconstruct(masked, batch.ch_names)[0].signal[0, :, : signal.shape[-1]]
+        left = masks[0].mean(dim=0)
+        seconds = (left[:-1] + left[1:]) / 2 < 0.5
+        return {
+            "signal": signal[0, order],
+            "reconstruction": found,
+            "hidden": seconds.to(signal.device).expand(len(order), -1),
+            "masked": masked[0, order],
+            "mask": masks[0],
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Move BatchNorm's running statistics, and what is typical of the data."""
+        self.typical.follow()
+        follow(self)
+
 
 def build_objective(
-    *,
-    n_experts: int = 1,
-    n_channels: int = 19,
-    target: Target = "clean",
-    seed: int = 41,
-    deterministic_masks: bool = False,
-    masking: Masking | None = None,
-    heads: int = 8,
-    dropout: float = 0.2,
-    attention: Any = "auto",
-    channel_order: Any = "given",
-) -> MaskedReconstruction:
-    """Build the pretraining objective.
+    *, n_experts: int = 1, n_channels: int = 19, target: Target = "clean", seed: int = 41,
+    deterministic_masks: bool = False, masking: Masking | None = None,
+    montage: Montage = "given", **config: Any,
+) -> MaskedReconstruction:  # fmt: skip
+    """Build an objective that trains all experts side by side.
 
     Parameters
     ----------
     n_experts : int
-        Experts trained side by side; the reference trains one at a time.
+        Experts; the reference trains one at a time, as the stages do (see
+        :mod:`eegfound_specmoe.stages`).
     n_channels : int
-        Channels of the training data, which the auxiliary heads are made for.
-    target, seed, deterministic_masks
+        Rows of the auxiliary heads: channels of the training data for
+        ``montage="given"``, otherwise 19.
+    target, seed, deterministic_masks, montage
         See :class:`MaskedReconstruction`.
     masking : Masking | None
         None masks as the reference does.
-    heads, dropout, attention, channel_order
-        See :class:`eegfound_specmoe.network.SpecMoE`.
+    **config : Any
+        See :class:`eegfound_specmoe.network.SpecMoE`; time stamps are those of
+        pretraining in any case.
 
     Returns
     -------
     MaskedReconstruction
         Its ``encoder`` is what a Transformer uses afterwards.
     """
-    options: dict[str, Any] = {"heads": heads, "dropout": dropout, "attention": attention}
-    network = SpecMoE(
-        n_experts=n_experts, positions="pretraining", channel_order=channel_order, **options
-    )
-    decoders = [Decoder(n_rows=n_channels, **options) for _ in range(n_experts)]
+    network = build_network(n_experts, config)
+    decoders = [build_decoder(config, n_channels) for _ in range(n_experts)]
     return MaskedReconstruction(
         network, decoders, masking=masking or Masking(), target=target, seed=seed,
-        deterministic_masks=deterministic_masks,
+        deterministic_masks=deterministic_masks, montage=montage,
     )  # fmt: skip
+
+
+def build_network(n_experts: int, config: Mapping[str, Any], **changes: Any) -> SpecMoE:
+    """Build the experts with the time stamps of pretraining."""
+    return SpecMoE(**{**config, "n_experts": n_experts, "positions": "pretraining", **changes})
+
+
+def build_decoder(config: Mapping[str, Any], n_rows: int) -> Decoder:
+    """Build the decoder that belongs to an expert of a configuration."""
+    options = {key: config[key] for key in ("heads", "dropout", "attention") if key in config}
+    return Decoder(n_rows=n_rows, width=config.get("features", WIDTH), **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec, hookimpl
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
 
 _LICENCE = "custom: internal non-commercial research only, no right to pass files on"
 _WHERE = (
@@ -21,6 +21,79 @@ SAFE_GLOBALS = (
 #: Each published expert saw its own slice of a shuffled list of windows.
 _PRETRAINING = ("TUEG (Temple University Hospital EEG Corpus)",)
 
+#: Half of the published width, and the read-out's options that suit frozen use: OURS.
+SMALL = {
+    "n_experts": 3,
+    "features": 64,
+    "heads": 4,
+    "channel_order": "pretraining",
+    "positions": "pretraining",
+    "log_psd": True,
+}
+
+_PAPER = {
+    "max_epochs": 50,
+    "train_batch_size": 256,
+    "optimizer": "adamw",
+    "betas": (0.9, 0.999),
+    "lr": 1e-3,
+    # The scheduler is stepped once in four of the steps it was made for: it ends here.
+    "min_lr": 8.5e-4,
+    "lr_schedule": "cosine",
+    "warmup": 0,
+    "weight_decay": 0.05,
+    "gradient_clip": 5.0,
+    "objective_params": {"montage": "nineteen", "data_slices": True},
+}
+#: What the published code does where it differs from the abstract.
+_REFERENCE = {
+    **_PAPER,
+    "objective_params": {
+        "montage": "nineteen",
+        "data_slices": True,
+        "target": "masked_input",
+        "deterministic_masks": True,
+    },
+}
+
+
+def _expert(number: int) -> PretrainingStage:
+    return PretrainingStage(
+        name=f"expert-{number}",
+        objective=f"eegfound_specmoe.stages:build_expert_{number}",
+        summary=f"expert {number} recovers signals with holes in time and frequency",
+        share=0.3,
+        defaults={
+            "max_epochs": 10,
+            "train_batch_size": 16,
+            "optimizer": "adamw",
+            "lr": 1e-3,
+            "lr_schedule": "cosine",
+            "warmup": 0.5,
+            "weight_decay": 0.05,
+            "gradient_clip": 5.0,
+        },
+        recipes={"paper": _PAPER, "reference": _REFERENCE},
+    )
+
+
+#: Ours: in the paper gates are trained with labels only.
+_GATES = PretrainingStage(
+    name="gates",
+    objective="eegfound_specmoe.stages:build_gates",
+    summary="gates of the frozen experts learn to read spectra off masked signals (ours)",
+    share=0.1,
+    defaults={
+        "max_epochs": 3,
+        "train_batch_size": 16,
+        "optimizer": "adamw",
+        "lr": 3e-3,
+        "lr_schedule": "cosine",
+        "weight_decay": 0.0,
+        "gradient_clip": 1.0,
+    },
+)
+
 MODEL = FoundationModel(
     name="specmoe",
     summary="Spectral mixture of three SpecHi-Net experts; weights to be fetched by the user",
@@ -38,7 +111,7 @@ MODEL = FoundationModel(
         default_channel="CZ",
     ),
     network="eegfound_specmoe.network:build_encoder",
-    sizes={"moe": {"n_experts": 3}, "expert": {"n_experts": 1}},
+    sizes={"moe": {"n_experts": 3}, "expert": {"n_experts": 1}, "small": SMALL},
     default_size="moe",
     poolings=(
         "reference",
@@ -95,9 +168,11 @@ MODEL = FoundationModel(
         }
     },
     objective="eegfound_specmoe.objective:build_objective",
+    stages=(_expert(1), _expert(2), _expert(3), _GATES),
     transformer="eegfound_specmoe.estimators:SpecMoETransformer",
     classifier="eegfound_specmoe.estimators:SpecMoEClassifier",
     regressor="eegfound_specmoe.estimators:SpecMoERegressor",
+    pretrainer="eegfound_specmoe.estimators:SpecMoEPretrainer",
     golden="eegfound_specmoe.golden:reproduce",
     citation=(
         "Darankoum, Habermacher, Volle, Grudinin: SpecMoE: Spectral Mixture-of-Experts Foundation "

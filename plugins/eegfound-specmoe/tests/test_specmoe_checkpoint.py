@@ -70,7 +70,7 @@ def test_what_was_assembled_says_of_what(assembled, published):
     facts = read_metadata(assembled)
     assert facts["model"] == "specmoe"
     assert facts["size"] == "moe"
-    assert facts["config"] == {"n_experts": 3, "heads": 8}
+    assert facts["config"] == {"n_experts": 3, "heads": 8, "features": 128}
     assert [origin["file"] for origin in facts["experts"]] == [path.name for path in published]
     assert len({origin["fingerprint"] for origin in facts["experts"]}) == 3
 
@@ -218,7 +218,7 @@ def test_experts_must_agree_on_heads(published, tmp_path):
         tmp_path / "four.safetensors", MODEL.build("expert", heads=4).state_dict(),
         {"model": "specmoe", "size": "expert", "config": {"heads": 4}},
     )  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"number of heads: 8 in .* and 4 in .*four"):
+    with pytest.raises(CheckpointError, match=r"shape: 8 heads, .* and 4 heads, .*four"):
         assemble_experts([published[0], own], tmp_path / "out.safetensors")
     pair = assemble_experts([own, own], tmp_path / "pair.safetensors")
     assert load_encoder(MODEL, checkpoint=pair).network.experts[1].TransformerEnc1.heads == 4

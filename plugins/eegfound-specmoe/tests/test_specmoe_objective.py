@@ -77,8 +77,6 @@ def test_masks_of_an_index_follow_seed_and_epoch(objective):
     np.testing.assert_array_equal(objective.masks(1, 480, indices=[7])[0].numpy(), later)
     objective.deterministic_masks = True
     np.testing.assert_array_equal(objective.masks(1, 480, indices=[7])[0].numpy(), direct)
-    with pytest.raises(SpecError, match="needs indices="):
-        objective(batch())
 
 
 def test_masks_without_indices_come_from_the_generator(objective):

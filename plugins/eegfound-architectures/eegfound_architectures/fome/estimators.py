@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators.pretrainer import FoundationPretrainer
 
 
 class FomeStyleTransformer(FoundationTransformer):
@@ -19,5 +20,11 @@ class FomeStyleClassifier(FoundationClassifier):
 
 class FomeStyleRegressor(FoundationRegressor):
     """Our FoME-style network with a head for numbers; parameters as in its base class."""
+
+    default_model = "fome-style"
+
+
+class FomeStylePretrainer(FoundationPretrainer):
+    """Our FoME-style network learns to draw hidden patches; parameters as in its base class."""
 
     default_model = "fome-style"

@@ -16,7 +16,7 @@ from eegfound.nn import cut_patches
 from eegfound_architectures.plugin import PATCH
 
 #: Rows of the table of positions in time, and bins of a patch's spectrum.
-_POSITIONS, _BINS = 64, PATCH // 2 + 1
+_POSITIONS, N_BINS = 64, PATCH // 2 + 1
 
 
 def log_amplitude(patches: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class FusionEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.time = nn.Linear(PATCH, width)
-        self.frequency = nn.Linear(_BINS, width)
+        self.frequency = nn.Linear(N_BINS, width)
         self.gate = nn.Linear(2 * width, width)
 
     def forward(self, patches: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
-from eegfound.nn import Objective, cut_patches, hide_largest
-from eegfound_architectures.fome.network import FomeStyle, log_amplitude
+from eegfound.nn import Objective, RunningMean, cut_patches, hide_largest
+from eegfound.nn.masking import masked_mean
+from eegfound_architectures.fome.network import N_BINS, FomeStyle, log_amplitude
 from eegfound_architectures.plugin import MAX_PATCHES, PATCH
 
 
@@ -45,6 +47,12 @@ class FomeStyleObjective(Objective):
         Weight of the spectral loss.
     **config : Any
         See :class:`FomeStyle`.
+
+    Attributes
+    ----------
+    typical, typical_spectrum : RunningMean, shape (250,) and (126,)
+        Mean patch of the training data and mean of its ``log(1 + |rFFT|)``: what
+        a predictor says that looks at nothing.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class FomeStyleObjective(Objective):
         self.network = FomeStyle(**config)
         self.mask_token = nn.Parameter(0.02 * torch.randn(self.network.width))
         self.head = nn.Linear(self.network.width, PATCH)
+        self.typical, self.typical_spectrum = RunningMean(PATCH), RunningMean(N_BINS)
 
     @property
     def encoder(self) -> FomeStyle:
@@ -81,20 +90,95 @@ class FomeStyleObjective(Objective):
     ) -> ReconstructionLosses:
         """Compute the losses of a batch; see :class:`eegfound.nn.Objective`."""
         patches = cut_patches(batch.signal, PATCH)
-        n, n_channels, n_patches, _ = patches.shape
-        count = n_channels * n_patches
-        if count < 2:
-            raise SpecError("One patch cannot be drawn from others: use longer windows.")
-        n_hidden = min(max(1, round(self.mask_ratio * count)), count - 1)
-        # Drawn on the CPU, so that a seed gives the same masks everywhere.
-        noise = torch.rand(n, count, generator=generator)
-        mask = hide_largest(noise, count - n_hidden).view(n, n_channels, n_patches)
-        mask = mask.to(patches.device)
+        mask = self.draw(patches, generator)
+        if self.training:
+            self.typical.collect(patches.flatten(0, 2))
+            self.typical_spectrum.collect(log_amplitude(patches.flatten(0, 2)))
         drawn = self.predict(self.network.embed(batch.signal), mask)[mask]
         true = patches[mask]
         waveform = (drawn - true).square().mean()
         spectrum = (log_amplitude(drawn) - log_amplitude(true)).abs().mean()
         return ReconstructionLosses(waveform + self.spectrum_weight * spectrum, waveform, spectrum)
+
+    def draw(self, patches: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw what a batch hides.
+
+        Parameters
+        ----------
+        patches : Tensor, shape (n, n_channels, n_patches, 250)
+            The batch.
+        generator : torch.Generator | None
+            Of the CPU, so that a seed gives the same masks everywhere.
+
+        Returns
+        -------
+        Tensor of bool, shape (n, n_channels, n_patches)
+            True where hidden; equally many in each epoch.
+        """
+        n, n_channels, n_patches, _ = patches.shape
+        count = n_channels * n_patches
+        if count < 2:
+            raise SpecError("One patch cannot be drawn from others: use longer windows.")
+        n_hidden = min(max(1, round(self.mask_ratio * count)), count - 1)
+        noise = torch.rand(n, count, generator=generator)
+        mask = hide_largest(noise, count - n_hidden).view(n, n_channels, n_patches)
+        return mask.to(patches.device)
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good hidden patches are drawn.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``total``, ``waveform`` and ``spectrum`` as in
+            :class:`ReconstructionLosses`, each with ``_trivial``: the mean patch
+            of the training data, and their mean log-spectrum. ``waveform_zero`` is
+            the error of a flat line, ``waveform_neighbours`` that of the mean of the
+            channels that are visible in the same second.
+        """
+        patches = cut_patches(batch.signal, PATCH)
+        mask = self.draw(patches, generator)
+        drawn = self.predict(self.network.embed(batch.signal), mask)[mask].float()
+        true = patches[mask]
+        visible = (~mask)[..., None].to(patches.dtype)
+        around = (patches * visible).sum(dim=1, keepdim=True)
+        around = (around / visible.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(patches)
+        own = log_amplitude(true)
+        values = {
+            "waveform": (drawn - true).square().mean(),
+            "waveform_trivial": (self.typical.mean - true).square().mean(),
+            "waveform_zero": true.square().mean(),
+            "waveform_neighbours": masked_mean((around - patches).square(), mask[..., None]),
+            "spectrum": (log_amplitude(drawn) - own).abs().mean(),
+            "spectrum_trivial": (self.typical_spectrum.mean - own).abs().mean(),
+        }
+        for suffix in ("", "_trivial"):
+            weighted = self.spectrum_weight * values[f"spectrum{suffix}"]
+            values[f"total{suffix}"] = values[f"waveform{suffix}"] + weighted
+        return values
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Draw the hidden patches of the first epoch again; see the base class.
+
+        What is visible stands in the reconstruction as it is.
+        """
+        first = SignalBatch(batch.signal[:1], batch.rows, batch.ch_names, batch.positions)
+        patches = cut_patches(first.signal, PATCH)
+        mask = self.draw(patches, generator)
+        return {
+            "signal": patches[0].flatten(1),
+            "reconstruction": self.impute(first, mask)[0],
+            "hidden": mask[0],
+        }
+
+    def after_step(self, progress: float) -> None:
+        """Add the step's patches to what is typical."""
+        self.typical.follow()
+        self.typical_spectrum.follow()
 
     @torch.no_grad()
     def impute(self, batch: SignalBatch, mask: Tensor) -> Tensor:
@@ -157,6 +241,21 @@ class FomeStyleObjective(Objective):
         return {"mask_token", "network.positions"}
 
 
-def build_objective(**config: Any) -> FomeStyleObjective:
-    """Build the objective; see :class:`FomeStyleObjective` for the options."""
+def build_objective(
+    *, previous: Mapping[str, Objective] | None = None, **config: Any
+) -> FomeStyleObjective:
+    """Build the objective; see :class:`FomeStyleObjective` for the options.
+
+    Parameters
+    ----------
+    previous : mapping | None
+        Earlier stages: there are none.
+    **config : Any
+        Options of the objective and of the network.
+
+    Returns
+    -------
+    FomeStyleObjective
+        Its ``encoder`` is the network.
+    """
     return FomeStyleObjective(**config)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators import (
+    FoundationClassifier,
+    FoundationPretrainer,
+    FoundationRegressor,
+    FoundationTransformer,
+)
 
 
 class EEGPTARTransformer(FoundationTransformer):
@@ -19,5 +24,16 @@ class EEGPTARClassifier(FoundationClassifier):
 
 class EEGPTARRegressor(FoundationRegressor):
     """Autoregressive EEGPT with a head for numbers; parameters as in its base class."""
+
+    default_model = "eegpt-ar"
+
+
+class EEGPTARPretrainer(FoundationPretrainer):
+    """Next-signal prediction as ``fit``; parameters as in its base class.
+
+    The paper's second stage needs labels: it is the ``fit`` of
+    :class:`eegfound_eegpt.EEGPTMultiTaskClassifier`, whose ``checkpoint`` takes what
+    this one saves.
+    """
 
     default_model = "eegpt-ar"

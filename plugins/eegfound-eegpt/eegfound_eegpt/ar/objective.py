@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ class NextSignalObjective(Objective):
     """Predict each token of an electrode from its past.
 
     The first token is predicted from the electrode alone, the prediction after
-    the last token is unused. Targets are the raw samples. Nothing is drawn.
+    the last token is unused. Targets are the raw samples.
 
     Parameters
     ----------
@@ -80,13 +81,25 @@ class NextSignalObjective(Objective):
     loss : {"l2", "l1", "cosine"}
         Squared error (the paper's choice), absolute error, or one minus the
         cosine of prediction and token.
+    n_electrodes : int | None
+        Electrodes that are drawn of each batch, where it has more: neighbours
+        in a dense cap tell much the same. None takes all.
+
+    Notes
+    -----
+    The special token is not part of pretraining and stays as it is.
     """
 
-    def __init__(self, network: EEGPTAR, *, loss: str = "l2") -> None:
+    def __init__(
+        self, network: EEGPTAR, *, loss: str = "l2", n_electrodes: int | None = None
+    ) -> None:
         super().__init__()
         if loss not in LOSSES:
             raise SpecError(f"loss={loss!r} is not one of {LOSSES}.")
-        self.network, self.loss = network, loss
+        if n_electrodes is not None and n_electrodes < 1:
+            raise SpecError(f"n_electrodes={n_electrodes!r} must be None or at least 1.")
+        self.network, self.loss, self.n_electrodes = network, loss, n_electrodes
+        network.special_token.requires_grad_(False)
 
     @property
     def encoder(self) -> EEGPTAR:
@@ -127,16 +140,19 @@ class NextSignalObjective(Objective):
             ``(n, n_channels, n_times)`` in units of 0.1 mV at 256 Hz. Windows
             beyond 4 s are cut as the encoder cuts them.
         generator : torch.Generator | None
-            Not used: the objective draws nothing.
+            CPU generator of the electrodes that are drawn.
 
         Returns
         -------
         NextSignalLosses
             Whose ``total`` is to be minimized.
         """
-        signal = self.network.segments(batch.signal)
-        tokens = self.network.tokens(signal)
-        predicted = self.predict(signal, batch.rows[:, None])[..., :-1, :]
+        signal, rows = batch.signal, batch.rows
+        if self.n_electrodes is not None and self.n_electrodes < len(rows):
+            drawn = torch.randperm(len(rows), generator=generator)[: self.n_electrodes]
+            drawn = drawn.sort().values.to(rows.device)
+            signal, rows = signal[:, drawn], rows[drawn]
+        tokens, predicted = self._predict_windows(signal, rows)
         each = self._distance(predicted, tokens)
         with torch.no_grad():
             error = (predicted - tokens).square()
@@ -151,17 +167,70 @@ class NextSignalObjective(Objective):
             per_electrode=each.detach().mean(dim=(-2, -1)),
         )
 
+    def _predict_windows(self, signal: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens of ``(n, n_channels, n_times)``, and what their past predicts."""
+        segments = self.network.segments(signal)
+        tokens = self.network.tokens(segments)
+        return tokens, self.predict(segments, rows[:, None])[..., :-1, :]
+
+    def measure(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Tell how good the next signal is predicted, by all electrodes; see the base class.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``total``, ``squared`` and ``new_samples`` as in
+            :class:`NextSignalLosses`, each with ``_trivial``, that of
+            :func:`shift_and_hold`. ``new_samples_zero`` is the mean square of the
+            new samples, the error of predicting nothing at all.
+        """
+        tokens, predicted = self._predict_windows(batch.signal, batch.rows)
+        plain = shift_and_hold(tokens, self.network.hop)
+        new = slice(-self.network.hop, None)
+        out: dict[str, Tensor] = {}
+        for suffix, guess in (("", predicted), ("_trivial", plain)):
+            error = (guess - tokens).square()
+            out[f"total{suffix}"] = self._distance(guess, tokens).mean()
+            out[f"squared{suffix}"] = error.mean()
+            out[f"new_samples{suffix}"] = error[..., new].mean()
+        return out | {"new_samples_zero": tokens[..., new].square().mean()}
+
+    def illustrate(
+        self, batch: SignalBatch, *, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Predict the first epoch; see the base class.
+
+        Each stretch of ``hop`` samples of the reconstruction is predicted from
+        what is before it; the first second is predicted from the electrode alone.
+        Of windows beyond 4 s the first segment is taken, and nothing is hidden.
+        """
+        tokens, predicted = self._predict_windows(batch.signal[:1], batch.rows)
+        whole = {}
+        for name, values in (("signal", tokens), ("reconstruction", predicted)):
+            first, new = values[0, :, 0, 0], values[0, :, 0, 1:, -self.network.hop :]
+            whole[name] = torch.cat([first, new.flatten(1)], dim=1)
+        return whole
+
     def no_weight_decay(self) -> set[str]:
         """Return the network's tables that are not decayed."""
         return {f"network.{name}" for name in self.network.no_weight_decay()}
 
 
-def build_objective(*, loss: str = "l2", **config: Any) -> NextSignalObjective:
+def build_objective(
+    *, previous: Mapping[str, Objective] | None = None, loss: str = "l2",
+    n_electrodes: int | None = None, **config: Any,
+) -> NextSignalObjective:  # fmt: skip
     """Build the pretraining objective for an encoder of a given size.
 
     Parameters
     ----------
+    previous : mapping | None
+        Earlier stages: there are none.
     loss : {"l2", "l1", "cosine"}
+        See :class:`NextSignalObjective`.
+    n_electrodes : int | None
         See :class:`NextSignalObjective`.
     **config : Any
         See :class:`eegfound_eegpt.ar.network.EEGPTAR`; ``hop=256`` makes the
@@ -172,4 +241,5 @@ def build_objective(*, loss: str = "l2", **config: Any) -> NextSignalObjective:
     NextSignalObjective
         Its ``encoder`` is the network.
     """
-    return NextSignalObjective(EEGPTAR(**{**config, "next_signal": True}), loss=loss)
+    network = EEGPTAR(**{**config, "next_signal": True})
+    return NextSignalObjective(network, loss=loss, n_electrodes=n_electrodes)

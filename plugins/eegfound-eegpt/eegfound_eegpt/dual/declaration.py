@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage
 from eegfound.nn.slices.tables import EEGPT_SIZES, PATCH, VOCABULARY
 from eegfound_eegpt.dual.recipes import TEN_TWENTY
 
@@ -14,6 +14,39 @@ POOLINGS = (
     "mean", "max", "mean_std", "cls", "flatten", "predictor_mean", "predictor_cls",
     "reconstructor_mean", "reconstructor_cls",
 )  # fmt: skip
+
+#: Trained on a few hours of EEG, and small enough to ship. Its input is tenfold, so that a patch
+#: weighs as much as the name of its channel from the start.
+SMALL = {"width": 128, "n_summary": 2, "depths": (4, 2, 2), "heads": 4, "input_scale": 10.0}
+
+STAGE = PretrainingStage(
+    name="dual",
+    objective="eegfound_eegpt.dual.objective:build_objective",
+    summary="align features of all slices, rebuild hidden patches",
+    defaults={
+        "max_epochs": 50,
+        "train_batch_size": 32,
+        "lr": 1e-3,
+        "lr_schedule": "cosine",
+        "warmup": 2,
+        "weight_decay": 0.01,
+        "gradient_clip": 1.0,
+        # In few steps 0.996 would leave the momentum encoder near its first weights.
+        "objective_params": {"momentum": (0.98, 1.0)},
+    },
+    recipes={
+        "paper": {
+            "optimizer": "adamw",
+            "max_epochs": 200,
+            "train_batch_size": 64,
+            "lr": 5e-4,
+            "lr_schedule": "onecycle",
+            "warmup": 40,
+            "weight_decay": 1e-6,
+            "objective_params": {"momentum": (0.996, 1.0)},
+        }
+    },
+)
 
 MODEL = FoundationModel(
     name="eegpt",
@@ -29,7 +62,7 @@ MODEL = FoundationModel(
         default_channel="CZ",
     ),
     network="eegfound_eegpt.dual.network:build_encoder",
-    sizes=EEGPT_SIZES,
+    sizes={**EEGPT_SIZES, "small": SMALL},
     default_size="large",
     aliases=("eegpt-dual", "eegpt-2024"),
     poolings=POOLINGS,
@@ -68,9 +101,11 @@ MODEL = FoundationModel(
         }
     },
     objective="eegfound_eegpt.dual.objective:build_objective",
+    stages=(STAGE,),
     transformer="eegfound_eegpt.dual.estimators:EEGPTTransformer",
     classifier="eegfound_eegpt.dual.estimators:EEGPTClassifier",
     regressor="eegfound_eegpt.dual.estimators:EEGPTRegressor",
+    pretrainer="eegfound_eegpt.dual.estimators:EEGPTPretrainer",
     golden="eegfound_eegpt.dual.golden:reproduce",
     citation=(
         "Wang, Liu, He, Xu, Ma, Li: EEGPT: Pretrained Transformer for Universal and Reliable "

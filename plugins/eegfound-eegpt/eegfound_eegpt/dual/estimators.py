@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from eegfound.estimators import FoundationClassifier, FoundationRegressor, FoundationTransformer
+from eegfound.estimators import (
+    FoundationClassifier,
+    FoundationPretrainer,
+    FoundationRegressor,
+    FoundationTransformer,
+)
 
 
 class EEGPTTransformer(FoundationTransformer):
@@ -19,5 +24,11 @@ class EEGPTClassifier(FoundationClassifier):
 
 class EEGPTRegressor(FoundationRegressor):
     """EEGPT with a trainable head for numbers; parameters as in its base class."""
+
+    default_model = "eegpt"
+
+
+class EEGPTPretrainer(FoundationPretrainer):
+    """EEGPT's dual self-supervision as ``fit``; parameters as in its base class."""
 
     default_model = "eegpt"

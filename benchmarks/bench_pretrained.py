@@ -1,0 +1,172 @@
+"""Is a pretrained encoder worth anything? Frozen: pretrained, random, Riemann; unseen subjects.
+
+For every model the same network is frozen with its pretrained weights and with several
+random ones; behind each stands the same logistic regression, with the same subject-wise
+folds, drawn several times. Subjects that a checkpoint was trained on (its contamination
+record) are left out, for everybody. Balanced accuracy: mean and standard deviation over
+the draws of folds, for random weights also over their seeds; baselines beside.
+
+    python benchmarks/bench_pretrained.py [--models labram mmm=my.safetensors …]
+        [--data eegmat adhd left_right eyes] [--seeds 5] [--draws 5] [--out results.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import eegfound as ef
+from eegfound.base import RandomWeightsWarning
+from eegfound.baselines import make_baseline
+from eegfound.datasets import load_adhd, load_eegmat, load_eegmmidb
+
+FOLDS = 5
+BASELINES = ("band_power", "tangent_space", "tangent_space_recentred")
+#: Name, band of the covariances, loader; windows of 4 s, 24 of each recording at most.
+TASKS = {
+    "eegmat": ("eegmat", (4, 13), lambda: load_eegmat(windows_per_recording=12)),
+    "adhd": ("adhd_children", (4, 30), lambda: load_adhd(windows_per_recording=12)),
+    "left_right": ("eegmmidb", (8, 30), lambda: load_eegmmidb(task="left_right")),
+    "eyes": ("eegmmidb", (4, 30), lambda: load_eegmmidb(task="eyes")),
+    "sample": ("eegmat", (4, 13), ef.datasets.load_sample),
+}
+
+
+def scores(pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int) -> list:
+    """Return the mean score of every draw of subject-wise folds."""
+    n_folds = min(FOLDS, len(np.unique(groups)))
+    return [
+        float(
+            cross_val_score(
+                pipeline, X, y, groups=groups, scoring="balanced_accuracy",
+                cv=StratifiedGroupKFold(n_folds, shuffle=True, random_state=draw),
+            ).mean()
+        )
+        for draw in range(draws)
+    ]  # fmt: skip
+
+
+def embed(model: str, X: np.ndarray, info: Any, **params: Any) -> np.ndarray:
+    """Return the frozen encoder's embeddings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        encoder = ef.make_transformer(model, info=info, on_unknown="drop", **params)
+        return encoder.fit_transform(X)
+
+
+def seen_subjects(encoder: Any, dataset: str) -> set[str]:
+    """Return the subjects of a data set that went into a checkpoint."""
+    record = encoder.encoder_.record or {}
+    return {
+        str(subject)
+        for entry in record.get("datasets", ())
+        if entry["name"] == dataset
+        for subject in entry["subjects"]
+    }
+
+
+def compare(task: str, models: dict[str, Any], seeds: int, draws: int) -> Iterator[dict]:
+    """Yield one row per pipeline."""
+    dataset, band, load = TASKS[task]
+    X, y, groups, info = load()
+    loaded = {}
+    seen: set[str] = set()
+    for model, checkpoint in models.items():
+        encoder = ef.make_transformer(model, info=info, checkpoint=checkpoint, on_unknown="drop")
+        loaded[model] = encoder.fit(X[:1])
+        seen |= seen_subjects(encoder, dataset)
+    kept = ~np.isin(groups.astype(str), sorted(seen))
+    X, y, groups = X[kept], y[kept], groups[kept]
+    if len(np.unique(groups)) < 2:
+        print(f"{task}: no subjects left that no checkpoint has seen")
+        return
+    print(
+        f"\n{task}: {len(X)} windows of {len(np.unique(groups))} subjects"
+        + (f" ({len(seen)} others were seen in pretraining)" if seen else " (set never seen)")
+    )
+    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    common = {"task": task, "n_subjects": len(np.unique(groups)), "seen": len(seen)}
+    for name in BASELINES:
+        baseline = make_baseline(name, info=info, band=band)
+        fit = scores(baseline, X, y, groups, draws)
+        yield {**common, "pipeline": name, "weights": "", "scores": fit}
+    for model, encoder in loaded.items():
+        found = scores(head, encoder.transform(X), y, groups, draws)
+        yield {**common, "pipeline": model, "weights": "pretrained", "scores": found}
+        size = encoder.encoder_.size
+        for seed in range(seeds):
+            E = embed(model, X, info, checkpoint=None, size=size, random_state=seed)
+            found = scores(head, E, y, groups, draws)
+            yield {**common, "pipeline": model, "weights": f"random {seed}", "scores": found}
+
+
+def told(values: list[float]) -> str:
+    """Return mean and spread."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.3f} ± {spread:.3f}"
+
+
+def summary(rows: list[dict], task: str) -> str:
+    """Return a table: pretrained beside random, baselines beside both."""
+    of_task = [row for row in rows if row["task"] == task]
+    lines = [
+        "| | pretrained | random (mean and SD over seeds) | difference | better than seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for row in of_task:
+        if row["weights"] == "pretrained":
+            mine = statistics.mean(row["scores"])
+            random = [
+                statistics.mean(other["scores"])
+                for other in of_task
+                if other["pipeline"] == row["pipeline"] and other["weights"].startswith("random")
+            ]
+            lines.append(
+                f"| {row['pipeline']} | {told(row['scores'])} | {told(random)} | "
+                f"{mine - statistics.mean(random):+.3f} | "
+                f"{sum(mine > value for value in random)} of {len(random)} |"
+            )
+    lines += [
+        f"| {row['pipeline']} | {told(row['scores'])} | | | |"
+        for row in of_task
+        if not row["weights"]
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=["labram", "mmm", "dare", "specmoe"])
+    parser.add_argument("--data", nargs="*", default=["eegmat"], choices=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--out", help="JSON file for all scores")
+    args = parser.parse_args()
+    models: dict[str, Any] = {}
+    for entry in args.models:
+        name, _, path = entry.partition("=")
+        models[name] = path or "default"
+    rows: list[dict] = []
+    for task in args.data:
+        for row in compare(task, models, args.seeds, args.draws):
+            rows.append(row)
+            print(f"  {row['pipeline']:28s} {row['weights']:12s} {told(row['scores'])}", flush=True)
+        print(f"\n{summary(rows, task)}")
+    if args.out:
+        Path(args.out).write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,361 @@
+"""A store of prepared recordings, opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from eegfound.base import ChannelInfo, SpecError
+from eegfound.corpus.errors import CorpusError
+from eegfound.corpus.journal import FAILURES, FORMAT, INDEX, JOURNAL, read_header
+from eegfound.corpus.shards import Shard
+from eegfound.corpus.subjects import same_subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eegfound.corpus.source import CorpusSource
+
+
+class Corpus:
+    """Recordings prepared by :func:`eegfound.corpus.prepare_corpus`.
+
+    Only the index is read; signals stay on disk until windows are asked for.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    index : DataFrame
+        One row per recording: dataset, subject, file, rate, channels, seconds,
+        rejected stretches, licence, and where it is.
+
+    Raises
+    ------
+    CorpusError
+        If there is no finished store at ``path``.
+
+    Examples
+    --------
+    >>> from eegfound.corpus import Corpus
+    >>> train, held_out = Corpus("store").split(0.1, seed=0)  # doctest: +SKIP
+    >>> source = train.source("labram", window_seconds=4)  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import pandas as pd
+
+        self.path = Path(path).expanduser()
+        header = read_header(self.path)
+        if not header:
+            raise CorpusError(
+                f"{self.path} is no prepared corpus: make one with prepare_corpus(paths, out) or "
+                "`eegfound prepare FOLDER --out STORE`."
+            )
+        if header.get("format") != FORMAT:
+            raise CorpusError(
+                f"{self.path} has format {header.get('format')!r} of a store, this version reads "
+                f"{FORMAT}: prepare it again."
+            )
+        place = self.path / INDEX
+        if not place.exists():
+            begun = " was interrupted" if (self.path / JOURNAL).exists() else " has not begun"
+            raise CorpusError(
+                f"The preparation of {self.path}{begun}: run it again, it goes on where it was."
+            )
+        try:
+            self.index = pd.read_parquet(place)
+        except (OSError, ValueError) as error:
+            raise CorpusError(
+                f"{place} is damaged ({error}): prepare again with the same parameters, which "
+                "makes the index anew."
+            ) from error
+
+    def _with(self, keep: np.ndarray) -> Corpus:
+        view = object.__new__(Corpus)
+        view.path, view.index = self.path, self.index[keep].reset_index(drop=True)
+        return view
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return (
+            f"Corpus({str(self.path)!r}: {len(self)} recordings of {len(self.subjects)} subjects, "
+            f"{self.hours:.1f} h)"
+        )
+
+    @property
+    def subjects(self) -> list[str]:
+        """Everybody who was recorded, as ``"dataset/subject"``."""
+        return sorted(set(self._subjects()), key=_natural)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the sets."""
+        return sorted(set(self.index["dataset"]))
+
+    @property
+    def hours(self) -> float:
+        """Hours outside of rejected stretches."""
+        return float(self.index["usable_seconds"].sum()) / 3600
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Files that could not be prepared: file, dataset, reason."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path / FAILURES)
+
+    def _subjects(self) -> list[str]:
+        return [f"{d}/{s}" for d, s in zip(self.index["dataset"], self.index["subject"])]
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row per set: what is there, and under which terms."""
+        import pandas as pd
+
+        rows = []
+        for name in self.datasets:
+            own = self.index[self.index["dataset"] == name]
+            counts = [len(names) for names in own["ch_names"]]
+            rows.append(
+                {
+                    "dataset": name,
+                    "subjects": own["subject"].nunique(),
+                    "recordings": len(own),
+                    "hours": round(float(own["seconds"].sum()) / 3600, 3),
+                    "usable_hours": round(float(own["usable_seconds"].sum()) / 3600, 3),
+                    "sfreq": ", ".join(f"{rate:g}" for rate in sorted(set(own["sfreq"]))),
+                    "channels": str(min(counts))
+                    if min(counts) == max(counts)
+                    else f"{min(counts)}-{max(counts)}",
+                    "licence": ", ".join(sorted(set(own["licence"]))),
+                    "bytes": int(own["bytes"].sum()),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def record(self) -> dict[str, Any]:
+        """Return what is in the store: the contamination record.
+
+        Returns
+        -------
+        dict
+            ``datasets`` (name, licence, citation, subjects, n_recordings, hours)
+            and ``hours``; plain data.
+        """
+        return contamination(self.index, self.index["usable_seconds"].to_numpy())
+
+    def select(
+        self,
+        subjects: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        datasets: Iterable[str] | None = None,
+    ) -> Corpus:
+        """Return part of the corpus; nothing is copied.
+
+        Parameters
+        ----------
+        subjects, exclude : iterable | None
+            Subjects to keep, and to leave out: ``"dataset/subject"``, or a
+            subject alone, which means that of every set. A set's name with
+            ``/*`` means all of it.
+        datasets : iterable of str | None
+            Sets to keep.
+
+        Returns
+        -------
+        Corpus
+            The part.
+
+        Raises
+        ------
+        SpecError
+            If a subject or set is not there, or nothing is left.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        if subjects is not None:
+            keep &= self._named(subjects, "subjects")
+        if exclude is not None:
+            keep &= ~self._named(exclude, "exclude")
+        if datasets is not None:
+            asked = [datasets] if isinstance(datasets, str) else list(datasets)
+            unknown = sorted(set(asked) - set(self.datasets))
+            if unknown:
+                raise SpecError(f"datasets={unknown} are not in {self.path}: {self.datasets}.")
+            keep &= self.index["dataset"].isin(asked).to_numpy()
+        if not keep.any():
+            raise SpecError("Nothing is left of the corpus by subjects=, exclude= and datasets=.")
+        return self._with(keep)
+
+    def _named(self, wanted: Iterable[Any], name: str) -> np.ndarray:
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        full = np.array(self._subjects(), dtype=object)
+        alone = self.index["subject"].to_numpy(dtype=object)
+        found = np.zeros(len(self), dtype=bool)
+        for subject in wanted:
+            text = str(subject)
+            dataset, _, last = text.rpartition("/")
+            if last == "*":
+                own = self.index["dataset"].to_numpy(dtype=object) == dataset
+            else:
+                own = (full == f"{dataset}/{same_subject(last)}") | (alone == same_subject(text))
+            if not own.any():
+                raise SpecError(
+                    f"{name}: {subject!r} is not in {self.path}; there are "
+                    f"{', '.join(self.subjects[:8])}{', …' if len(self.subjects) > 8 else ''}."
+                )
+            found |= own
+        return found
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Corpus, Corpus]:
+        """Hold subjects out.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the subjects of each set that is held out, at least one of
+            each set with several.
+        seed : int
+            Which.
+
+        Returns
+        -------
+        train, held_out : Corpus
+            No subject is in both.
+
+        Raises
+        ------
+        SpecError
+            If nobody would be left on one side.
+        """
+        if not 0 < fraction < 1:
+            raise SpecError(f"fraction={fraction!r} must lie between 0 and 1.")
+        rng = np.random.default_rng(seed)
+        out: set[str] = set()
+        for dataset in self.datasets:
+            own = [s for s in self.subjects if s.rpartition("/")[0] == dataset]
+            count = min(max(1, round(fraction * len(own))), len(own) - 1)
+            out.update(own[i] for i in rng.permutation(len(own))[:count])
+        held_out = np.array([s in out for s in self._subjects()])
+        if not held_out.any() or held_out.all():
+            raise SpecError(
+                f"{self.path} has {len(self.subjects)} subject(s): none can be held out."
+            )
+        return self._with(~held_out), self._with(held_out)
+
+    def read(self, number: int) -> tuple[np.ndarray, ChannelInfo, np.ndarray]:
+        """Return a whole recording.
+
+        Parameters
+        ----------
+        number : int
+            Row of ``index``.
+
+        Returns
+        -------
+        data : ndarray of float32, shape (n_channels, n_times)
+            Volts.
+        info : ChannelInfo
+            Names and rate.
+        rejected : ndarray of int64, shape (n_stretches, 2)
+            ``[start, stop)`` in samples: artefacts.
+        """
+        row = self.index.iloc[number]
+        shard = Shard(self.path / row["shard"])
+        return shard.read(0, shard.n_times), shard.info, intervals(row["rejected"])
+
+    def source(
+        self,
+        model: Any,
+        *,
+        window_seconds: float | None = None,
+        stride_seconds: float | None = None,
+        subjects: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        on_unknown: Literal["drop", "raise"] = "drop",
+        missing: Literal["skip", "interpolate", "raise"] = "skip",
+        groups: Literal["subject", "recording", "dataset"] = "subject",
+        front_end_params: dict[str, Any] | None = None,
+    ) -> CorpusSource:
+        """Return the windows of a model's pretraining.
+
+        Parameters
+        ----------
+        model : str | FoundationModel
+            Whose rate, unit and electrodes windows are brought to.
+        window_seconds : float | None
+            Length of a window. None: four seconds, or the nearest length the
+            model was made for.
+        stride_seconds : float | None
+            Hop; None is the length. Windows never touch a rejected stretch.
+        subjects, exclude : iterable | None
+            See :meth:`select`.
+        on_unknown : {"drop", "raise"}
+            Electrodes the model does not know.
+        missing : {"skip", "interpolate", "raise"}
+            Recordings without all the electrodes of a model that needs them all.
+        groups : {"subject", "recording", "dataset"}
+            What is never split between training and hold-out.
+        front_end_params : dict | None
+            Options of the model's front end.
+
+        Returns
+        -------
+        CorpusSource
+            An :class:`eegfound.pretraining.source.WindowSource`.
+
+        Raises
+        ------
+        SpecError
+            If no recording can be used; the message says why.
+        """
+        from eegfound.corpus.source import make_source
+
+        part = self if subjects is None and exclude is None else self.select(subjects, exclude)
+        return make_source(
+            part, model, window_seconds=window_seconds, stride_seconds=stride_seconds,
+            on_unknown=on_unknown, missing=missing, groups=groups,
+            front_end_params=front_end_params,
+        )  # fmt: skip
+
+
+def intervals(value: Any) -> np.ndarray:
+    """Return stretches as they come out of a Parquet column, shape (n, 2)."""
+    return np.array([list(pair) for pair in value], dtype=np.int64).reshape(-1, 2)
+
+
+def contamination(index: pd.DataFrame, seconds: np.ndarray) -> dict[str, Any]:
+    """Return which sets and subjects stand in an index, with the seconds of each row."""
+    told = []
+    for name in sorted(set(index["dataset"])):
+        mine = (index["dataset"] == name).to_numpy()
+        own = index[mine]
+        citation = list(dict.fromkeys(text for cited in own["citation"] for text in cited))
+        told.append(
+            {
+                "name": name,
+                "licence": ", ".join(sorted(set(own["licence"]))),
+                "citation": "; ".join(citation),
+                "subjects": sorted(set(own["subject"]), key=_natural),
+                "n_recordings": len(own),
+                "hours": round(float(seconds[mine].sum()) / 3600, 4),
+            }
+        )
+    return {"datasets": told, "hours": round(float(np.sum(seconds)) / 3600, 4)}
+
+
+def _natural(text: str) -> tuple[Any, ...]:
+    """Sort ``subject10`` after ``subject2``."""
+    import re
+
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text))

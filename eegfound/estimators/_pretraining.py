@@ -1,0 +1,299 @@
+"""What a Pretrainer does when it is asked to fit, step by step."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eegfound.base import CheckpointError, SpecError
+from eegfound.estimators._handle import resolve_device
+from eegfound.estimators._threads import n_workers, torch_threads
+from eegfound.models import FoundationModel
+from eegfound.models.files import fingerprint, read_metadata, read_tensors
+from eegfound.models.loading import load_encoder
+from eegfound.models.randomness import seeded_torch
+from eegfound.pretraining.arrays import ArraySource
+from eegfound.pretraining.held_out import hold_out, is_source
+from eegfound.pretraining.keeping import OBJECTIVES, encoder_state, split_stages
+from eegfound.pretraining.options import (
+    StageOptions,
+    choose_stages,
+    resolve_stage,
+    share_epochs,
+    stages_of,
+)
+from eegfound.pretraining.processes import accelerated
+from eegfound.pretraining.progress import Metrics
+from eegfound.pretraining.trainer import Setup, Trainer
+
+#: Parameters whose None means: the recipe's, else the stage's.
+BY_STAGE = (
+    "max_epochs", "train_batch_size", "optimizer", "betas", "lr", "min_lr", "lr_schedule",
+    "warmup", "weight_decay", "gradient_clip", "ema_decay", "objective_params",
+)  # fmt: skip
+#: Windows of a forward pass, where nobody said.
+MICRO_BATCH = 32
+
+
+def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
+    """Train an estimator, and set what ``fit`` leaves.
+
+    Parameters
+    ----------
+    estimator : FoundationPretrainer
+        Trained in place.
+    X, groups
+        See its ``fit``.
+    again : bool
+        One pass more (``partial_fit``) instead of all of it.
+    """
+    fresh = not (again and hasattr(estimator, "objectives_"))
+    check(estimator)
+    seed = _seed(estimator.random_state) if fresh else int(estimator.seed_)
+    source = source_of(estimator, X, groups, reset=fresh)
+    index, held_out = hold_out(
+        len(source),
+        source.groups,
+        fraction=estimator.validation_fraction,
+        seed=seed,
+        needed=bool(estimator.early_stopping),
+    )
+    teach_front_end(estimator, source, index)
+    start = _start(estimator, seed) if fresh else _go_on(estimator)
+    options = stage_options(estimator, again=again, last=not fresh)
+    setup = Setup(
+        model=estimator._model(), size=start.size, config=start.config, options=options,
+        source=source, train=index, held_out=held_out,
+        micro_batch_size=micro_batch_size(estimator), random_state=seed, start=start.stages,
+        encoder=start.encoder, fixed_rate=again, carried={} if fresh else estimator._carried,
+    )  # fmt: skip
+    device: Any = resolve_device(estimator.device)
+    with (
+        accelerated(estimator.accelerator, device=device, dtype=estimator.dtype) as accelerator,
+        torch_threads(n_workers(estimator.n_threads)),
+        seeded_torch(seed),
+    ):
+        if accelerator.num_processes > 1 or estimator.accelerator is not None:
+            device = accelerator.device
+        metrics = Metrics(
+            estimator.metrics_file,
+            writes=accelerator.is_main_process,
+            rows=() if fresh else estimator.history_,
+        )
+        trained = Trainer(setup, estimator, accelerator, device, metrics).run()
+    estimator.objectives_ = trained.objectives
+    estimator.objective_ = trained.objectives[list(options)[-1]]
+    estimator.encoder_ = estimator.objective_.kept
+    estimator.history_, estimator.best_ = trained.rows, trained.best
+    estimator._carried = trained.carried
+    estimator.n_steps_ = sum(part["steps"] for part in trained.carried.values())
+    estimator.size_, estimator.config_, estimator.seed_ = start.size, dict(start.config), seed
+    estimator.record_ = _record(source, held_out)
+    estimator.fingerprint_ = fingerprint(trained_state(estimator))
+
+
+def check(estimator: Any) -> None:
+    """Refuse parameters that say nothing sensible."""
+    for name, least in (("patience", 1), ("n_workers", 0)):
+        value = getattr(estimator, name)
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise SpecError(f"{name}={value!r} must be a whole number from {least}.")
+    micro_batch_size(estimator)
+
+
+def micro_batch_size(estimator: Any) -> int:
+    """Return the most windows of a forward pass."""
+    value = estimator.micro_batch_size
+    if value is None:
+        return MICRO_BATCH
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise SpecError(f"micro_batch_size={value!r} must be a positive integer or None.")
+    return int(value)
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    if random_state is None:
+        return 0
+    if not isinstance(random_state, Integral) or random_state < 0:
+        raise SpecError(f"random_state={random_state!r} must be a whole number from 0, or None.")
+    return int(random_state)
+
+
+def source_of(estimator: Any, X: Any, groups: Any, *, reset: bool) -> Any:
+    """Return whatever the user passed as a source of windows.
+
+    Parameters
+    ----------
+    estimator : FoundationPretrainer
+        Says how arrays are read.
+    X, groups
+        See its ``fit``.
+    reset : bool
+        Whether the plan is made anew.
+    """
+    if isinstance(X, str | os.PathLike):
+        from eegfound.corpus import Corpus
+
+        X = Corpus(X)
+    if hasattr(X, "source") and not is_source(X):
+        X = X.source(
+            estimator._model(),
+            window_seconds=estimator.window_seconds,
+            front_end_params=estimator._params_for(front_end=True),
+        )
+    if is_source(X):
+        if groups is not None:
+            raise SpecError("groups= goes with arrays; a corpus knows its subjects.")
+        if reset:
+            estimator.plan_, estimator.front_end_, estimator.ch_names_ = None, None, None
+        return X
+    reset = reset or estimator.plan_ is None  # fitted on a source: this is the first array
+    X = estimator._read(X, reset=reset)
+    if groups is not None and len(groups) != len(X):
+        raise SpecError(f"groups has {len(groups)} entries for {len(X)} windows.")
+    if reset:
+        estimator.front_end_ = None
+    whole = estimator._model().front_end is not None
+    source = ArraySource(X, estimator._presence(X), estimator.plan_, whole, groups)
+    source.front_end = estimator.front_end_
+    return source
+
+
+def teach_front_end(estimator: Any, source: Any, index: np.ndarray) -> None:
+    """Let the model's front end, if it has one, learn from the windows of training."""
+    if not isinstance(source, ArraySource):
+        if hasattr(source, "fit_front_end"):
+            source.fit_front_end(index)
+    elif source.front_end is None and estimator._model().front_end is not None:
+        # With a front end no window is cut: windows of the source are those of X.
+        groups = None if source.groups is None else source.groups[index]
+        estimator._fit_front_end(source.X[index], source.presence[index], groups)
+        source.front_end = estimator.front_end_
+
+
+def stage_options(estimator: Any, *, again: bool, last: bool) -> dict[str, StageOptions]:
+    """Return the options of the stages that are trained, by name, in order.
+
+    Parameters
+    ----------
+    estimator : FoundationPretrainer
+        Whose parameters count.
+    again : bool
+        One pass of each.
+    last : bool
+        Only the last stage.
+    """
+    model = estimator._model()
+    stages = choose_stages(model, estimator.stages)
+    stages = stages[-1:] if last else stages
+    names = [stage.name for stage in stages_of(model)]
+    given = {name: getattr(estimator, name) for name in BY_STAGE}
+    shared = share_epochs(stages, len(stages) if again else estimator.max_epochs)
+    return {
+        stage.name: resolve_stage(
+            model,
+            stage,
+            given | ({"max_epochs": shared[stage.name]} if shared else {}),
+            estimator.recipe,
+            names,
+        )
+        for stage in stages
+    }
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with.
+
+    Attributes
+    ----------
+    size : str
+        Size of the network.
+    config : dict
+        Options of the network beyond the size's.
+    stages : dict of str to dict
+        States of stages that were trained before.
+    encoder : dict | None
+        Weights of the encoder.
+    """
+
+    size: str
+    config: dict[str, Any]
+    stages: dict[str, dict[str, Any]]
+    encoder: dict[str, Any] | None = None
+
+
+def _go_on(estimator: Any) -> Start:
+    states = {name: o.state_dict() for name, o in estimator.objectives_.items()}
+    return Start(estimator.size_, estimator.config_, states)
+
+
+def _start(estimator: Any, seed: int) -> Start:
+    model: FoundationModel = estimator._model()
+    size, given = estimator.size or model.default_size, estimator.checkpoint
+    config = estimator._params_for(front_end=False)
+    if size not in model.sizes:
+        raise SpecError(f"size={size!r} is not a size of {model.name}: {list(model.sizes)}.")
+    if given is None:
+        return Start(size, config, {})
+    if isinstance(given, str | os.PathLike) and Path(given).is_file():
+        metadata = read_metadata(given)
+        if metadata.get("content") == OBJECTIVES:
+            if metadata["model"] != model.name or estimator.size not in (None, metadata["size"]):
+                raise CheckpointError(
+                    f"{given} holds objectives of {metadata['model']!r}, size "
+                    f"{metadata['size']!r}; asked for: {model.name!r}, size={estimator.size!r}."
+                )
+            config = {**metadata.get("config", {}), **config}
+            return Start(metadata["size"], config, split_stages(read_tensors(given)))
+    loaded = load_encoder(model, size=estimator.size, checkpoint=given, config=config, seed=seed)
+    return Start(loaded.size, dict(loaded.config), {}, loaded.network.state_dict())
+
+
+def _record(source: Any, held_out: np.ndarray) -> dict[str, Any]:
+    """Return what went in, and the groups of it that were only measured."""
+    record = dict(source.record())
+    if len(held_out) and source.groups is not None:
+        record["held_out"] = [str(g) for g in np.unique(np.asarray(source.groups)[held_out])]
+    return record
+
+
+def trained_state(estimator: Any) -> dict[str, Any]:
+    """Return the tensors that a Transformer's network takes."""
+    return encoder_state(estimator.encoder_, estimator._model(), estimator.size_, estimator.config_)
+
+
+def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
+    """Return what is written about the weights of a fitted estimator."""
+    from eegfound.pretraining.keeping import history_summary, plain
+
+    model = estimator._model()
+    told = (
+        "stages", "recipe", "micro_batch_size", "window_seconds", "dtype", "validation_fraction",
+        "early_stopping", *BY_STAGE,
+    )  # fmt: skip
+    recipe = {name: getattr(estimator, name) for name in told}
+    recipe = {name: value for name, value in recipe.items() if value is not None}
+    front_end = estimator._params_for(front_end=True)
+    return {
+        "model": model.name,
+        "size": estimator.size_,
+        "config": plain({**model.sizes[estimator.size_], **estimator.config_}, "model_params"),
+        "front_end": plain(front_end, "model_params"),
+        "recipe": plain({**recipe, "random_state": estimator.seed_}, "A parameter"),
+        "record": plain(estimator.record_, "The contamination record"),
+        "fingerprint": estimator.fingerprint_,
+        "n_steps": estimator.n_steps_,
+        "history": history_summary(estimator.history_),
+        "stages": list(estimator.objectives_),
+        **more,
+    }

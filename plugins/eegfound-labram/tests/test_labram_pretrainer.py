@@ -1,0 +1,83 @@
+"""LaBraM's Pretrainer: from unlabelled windows to a Transformer (journey 10)."""
+
+from __future__ import annotations
+
+import eegfound_labram
+import numpy as np
+import pytest
+
+import eegfound as ef
+from eegfound.base import SpecError
+from eegfound.datasets import load_sample
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, _, groups, info = load_sample(subjects=range(3))
+    X, groups = X[::4, :4, :400], groups[::4]
+    info = ef.ChannelInfo(list(info.ch_names)[:4], sfreq=info.sfreq)
+    pre = ef.make_pretrainer(
+        "labram", size="tiny", info=info, max_epochs=4, train_batch_size=6,
+        validation_fraction=[groups[-1]], random_state=0,
+    )  # fmt: skip
+    return pre.fit(X, groups=groups), X, info
+
+
+def test_what_was_trained_is_used_like_published_weights(fitted, tmp_path):
+    pre, X, info = fitted
+    assert isinstance(pre, ef.estimators.FoundationPretrainer)
+    pre.save(tmp_path / "my-labram.safetensors")
+    loaded = ef.make_transformer(
+        "labram", checkpoint=tmp_path / "my-labram.safetensors", info=info
+    ).fit(X)
+    assert loaded.encoder_.size == "tiny"
+    embedded = loaded.transform(X)
+    direct = ef.make_transformer("labram", checkpoint=pre.to_checkpoint(), info=info)
+    assert np.array_equal(direct.fit_transform(X), embedded)
+    random = ef.make_transformer("labram", size="tiny", checkpoint=None, info=info)
+    assert not np.allclose(random.fit_transform(X), embedded)
+
+
+def test_both_stages_are_trained_and_the_second_uses_the_first(fitted):
+    pre, X, _ = fitted
+    assert list(pre.objectives_) == ["tokenizer", "masked"]
+    assert [row["stage"] for row in pre.history_ if row["split"] == "valid"] == (
+        ["tokenizer"] * 2 + ["masked"] * 2
+    )
+    first, second = pre.objectives_.values()
+    own, used = first.tokenizer.state_dict(), second.tokenizer.state_dict()
+    assert all((own[key] == used[key]).all() for key in own)
+    found = pre.evaluate(X)
+    assert {"accuracy", "accuracy_trivial", "total", "total_trivial", "perplexity"} <= set(found)
+    assert pre.score(X) == -found["total"]
+    assert "amplitude_trivial" in pre.evaluate(X, stage="tokenizer")
+
+
+def test_masked_modelling_goes_on_from_a_saved_tokenizer(fitted, tmp_path):
+    pre, X, _ = fitted
+    pre.save(tmp_path / "stages.safetensors", what="objective")
+    again = eegfound_labram.LaBraMPretrainer(
+        checkpoint=tmp_path / "stages.safetensors", stages=["masked"], info=pre.info,
+        max_epochs=1, train_batch_size=6, validation_fraction=None,
+    ).fit(X)  # fmt: skip
+    assert list(again.objectives_) == ["tokenizer", "masked"]
+    assert {row["stage"] for row in again.history_} == {"masked"}
+    kept = pre.objectives_["tokenizer"].tokenizer.quantize.embedding.weight
+    assert (again.objective_.tokenizer.quantize.embedding.weight == kept).all()
+
+
+def test_without_a_tokenizer_there_is_nothing_to_predict(fitted):
+    _, X, info = fitted
+    with pytest.raises(SpecError, match="needs a trained tokenizer"):
+        ef.make_pretrainer("labram", size="tiny", info=info, stages=["masked"]).fit(X)
+
+
+def test_the_recipes_are_the_papers():
+    first, second = ef.get_model("labram").stages
+    paper = first.recipes["paper"]
+    assert (paper["lr"], paper["train_batch_size"], paper["max_epochs"]) == (5e-5, 1024, 100)
+    assert first.recipes["reference"]["lr"] == paper["lr"] * 1024 / 128
+    published = {"revive_after": None, "decay": 0.99, "centered": False}
+    assert paper["objective_params"] == published
+    paper = second.recipes["paper"]
+    assert (paper["lr"], paper["betas"], paper["gradient_clip"]) == (5e-4, (0.9, 0.98), 3.0)

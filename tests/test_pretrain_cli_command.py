@@ -1,0 +1,215 @@
+"""``eegfound pretrain``, on a toy model with two stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from eegfound.base import SpecError
+from eegfound.cli.app import app
+from eegfound.cli.pretrain import epochs_of, hold_out_of, setting_of, subjects_of
+from eegfound.models import registry
+from eegfound.testing.toy_pretraining import staged_toy_model
+
+#: Five subjects with 24 windows each.
+FEW = ("--exclude-subjects", "5-27", "--epochs", "2", "--set", "n_threads=1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _model():
+    with registry.registered(staged_toy_model()):
+        yield
+
+
+def run(*arguments):
+    """Run the command as from a shell."""
+    given = ["pretrain", "staged-toy", *map(str, arguments)]
+    return CliRunner().invoke(app, given, env={"COLUMNS": "160"})
+
+
+def tensors(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "staged-toy-small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training that nobody disturbed."""
+    out = tmp_path_factory.mktemp("run")
+    return out, run("--out", out, "--hold-out", "3", *FEW)
+
+
+def test_what_options_mean():
+    assert epochs_of("") is None
+    assert epochs_of("50") == 50
+    assert epochs_of("tokenizer=20, masked=5") == {"tokenizer": 20, "masked": 5}
+    assert setting_of("betas=(0.9, 0.98)") == ("betas", (0.9, 0.98))
+    assert setting_of("optimizer=adamw") == ("optimizer", "adamw")
+    assert subjects_of("1-3,S07, 08-10") == ["1", "2", "3", "S07", "08", "09", "10"]
+    assert hold_out_of("0.25") == 0.25
+    assert hold_out_of("0") == 0
+    assert hold_out_of("3") == ["3"]
+    assert hold_out_of("3,7-8") == ["3", "7", "8"]
+    for wrong in ("many", "a=b"):
+        with pytest.raises(SpecError, match="--epochs"):
+            epochs_of(wrong)
+    for wrong in ("lr", "=3", "a b=3"):
+        with pytest.raises(SpecError, match="--set"):
+            setting_of(wrong)
+
+
+def test_it_trains_and_tells_what_was_reached(trained):
+    out, done = trained
+    assert done.exit_code == 0, done.output
+    assert "1 subject(s) held out (3)" in done.output
+    assert "tokenizer: epoch 1/1" in done.stderr
+    assert "masked: epoch 1/1" in done.stderr
+    assert "staged-toy-small.safetensors" in done.output
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in rows} == {"tokenizer", "masked"}
+    assert {row["split"] for row in rows} == {"train", "valid"}
+    page = (out / "report.html").read_text()
+    for expected in ("Pretraining of staged-toy", "ODC-BY 1.0", "Zyma", "Held out", "Excluded"):
+        assert expected in page
+    assert page.count("<svg") >= 3
+
+
+def test_the_weights_know_what_they_were_trained_on_and_are_used_like_others(trained):
+    import eegfound as ef
+    from eegfound.datasets import load_sample
+    from eegfound.models.files import read_metadata
+
+    out, _ = trained
+    path = out / "staged-toy-small.safetensors"
+    record = read_metadata(path)["record"]
+    assert record["held_out"] == ["3"]
+    assert record["datasets"][0]["name"] == "sample"
+    assert set(record["datasets"][0]["subjects"]) == {"0", "1", "2", "3", "4"}
+    assert "27" in record["excluded"]
+    X, _, _, info = load_sample(subjects=[9])
+    encoder = ef.make_transformer("staged-toy", checkpoint=path, info=info, on_unknown="drop")
+    assert encoder.fit_transform(X[:2]).shape == (2, 16)
+
+
+def test_a_finished_training_is_read_back(trained):
+    out, _ = trained
+    before = tensors(out), (out / "metrics.jsonl").read_bytes()
+    done = run("--out", out, "--hold-out", "3", *FEW, "--json")
+    told = json.loads(done.stdout)
+    assert {(row["stage"], row["measure"]) for row in told["reached"]} >= {("masked", "total")}
+    assert (out / "metrics.jsonl").read_bytes() == before[1]
+    assert all((value == before[0][name]).all() for name, value in tensors(out).items())
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(trained, tmp_path):
+    from skorch.callbacks import Callback
+
+    from eegfound.estimators._observers import watching
+
+    class Stop(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if net.stage == "masked" and net.position_.step == 3:
+                raise KeyboardInterrupt
+
+    command = ("--out", tmp_path, "--hold-out", "3", *FEW, "--set", "save_every=2")
+    with watching(Stop()):
+        stopped = run(*command)
+    assert stopped.exit_code != 0
+    assert not (tmp_path / "report.html").exists()
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    whole = tensors(trained[0])
+    assert all((value == whole[name]).all() for name, value in tensors(tmp_path).items())
+
+    def losses(folder):
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return [{k: v for k, v in json.loads(x).items() if k != "seconds"} for x in lines]
+
+    assert losses(tmp_path) == losses(trained[0])
+
+
+def test_a_folder_is_for_one_training(trained):
+    out, _ = trained
+    other = run("--out", out, "--hold-out", "3", *FEW, "--lr", "0.5")
+    assert isinstance(other.exception, SpecError)
+    assert "lr was None, is 0.5" in str(other.exception)
+    # What cannot change the result may change.
+    same = run("--out", out, "--hold-out", "3", *FEW, "--set", "verbose=0", "--device", "cpu")
+    assert same.exit_code == 0, same.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--set", "weight_decy=1"), "Did you mean 'weight_decay'"),
+        (("--set", "metrics_file=x"), "not for the command line"),
+        (("--data", "smple"), "sample"),
+        (("--data", __file__), "eegfound prepare"),
+        (("--exclude-subjects", "99"), "99"),
+        (("--hold-out", "77"), "77"),
+        (("--stages", "third"), "third"),
+    ],
+)
+def test_mistakes_name_the_option(tmp_path, options, words):
+    done = run("--out", tmp_path / "o", *options)
+    assert isinstance(done.exception, SpecError), done.output
+    assert words in str(done.exception)
+
+
+def test_only_the_first_process_speaks(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    done = run("--out", tmp_path / "o", "--data", "nothing")
+    assert done.exit_code == 2
+    assert done.output == ""
+    assert not (tmp_path / "o").exists()
+
+
+def test_somebody_who_launched_one_process_is_told(monkeypatch):
+    from eegfound.cli.pretrain import _say_alone
+
+    told = []
+    monkeypatch.setattr("eegfound.cli.pretrain.say", lambda text, **_: told.append(text))
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    _say_alone()
+    assert not told
+    monkeypatch.delenv("WORLD_SIZE")
+    _say_alone()
+    assert "torchrun" in told[0]
+
+
+SCRIPT = """
+from eegfound.cli import main
+from eegfound.models import registry
+from eegfound.testing.toy_pretraining import staged_toy_model
+registry.register(staged_toy_model())
+main()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(trained, tmp_path):
+    """What ``accelerate launch`` does, without its look for GPUs."""
+    import numpy as np
+
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    few = ("--hold-out", "3", *FEW, "--micro-batch-size", "8", "--device", "cpu")
+    alone = run("--out", tmp_path / "one", *few)
+    assert alone.exit_code == 0, alone.output
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port",
+         "29643", str(script), "pretrain", "staged-toy", "--out", str(tmp_path / "two"), *few],
+        capture_output=True, text=True, check=False, timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Report in") == 1
+    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-4
