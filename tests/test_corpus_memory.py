@@ -18,7 +18,7 @@ from eegfound.testing.toy import ELECTRODES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 #: Bytes that a process may take beyond what it has before it reads, and the store.
-ALLOWED, STORE = 6 * 2**20, 60 * 2**20
+ALLOWED, STORE = 5 * 2**20, 50 * 2**20
 
 
 @pytest.fixture(scope="module")

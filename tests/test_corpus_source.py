@@ -90,8 +90,13 @@ def test_windows_are_those_of_the_suite_on_an_array(corpus, model):
             X = data[np.newaxis, :, start : start + length]
             expected = plan.apply(X, plan.check(X))[0]
             names, signal = everything[number]
-            assert names == plan.names
-            np.testing.assert_array_equal(signal, expected)
+            # Channels stand in the order of the vocabulary, whatever the file's.
+            order = np.argsort(plan.rows)
+            assert names == tuple(plan.names[i] for i in order)
+            if model.input.reference == "average":  # the order of a sum
+                np.testing.assert_allclose(signal, expected[order], atol=1e-6)
+            else:
+                np.testing.assert_array_equal(signal, expected[order])
             number += 1
             start += length
     assert number == len(source)
@@ -113,7 +118,8 @@ def test_jobs_are_grouped_and_ordered_by_the_windows_alone(corpus, toy):
     first = source.jobs(order)
     second = source.jobs(order[::-1])
     assert [j.electrodes.names for j in first] == [j.electrodes.names for j in second]
-    assert len({j.electrodes.names for j in first}) == len(first) == source.n_montages == 4
+    assert len({j.electrodes.names for j in first}) == len(first) == 3
+    assert source.n_montages == 4  # one of them the same electrodes in another order
     for job in first:
         assert job.signal.dtype == np.float32
         assert (np.diff(job.epochs) > 0).all()
@@ -245,7 +251,8 @@ def test_positions_come_from_the_file_or_from_the_names(tmp_path, corpus):
     raw.save(tmp_path / "in" / "x_raw.fif", verbose="error")
     done = prepare_corpus(tmp_path / "in", tmp_path / "out", dataset="x", subject="file")
     (job,) = done.corpus.source(placed).jobs([0])
-    np.testing.assert_allclose(job.electrodes.positions, list(own.values()), atol=1e-6)
+    expected = [own[name] for name in job.electrodes.names]
+    np.testing.assert_allclose(job.electrodes.positions, expected, atol=1e-6)
 
 
 class SpreadFrontEnd:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,11 +91,25 @@ def plan_montage_of(
             model, info, n_channels=info.n_channels, unit="V", on_unknown=on_unknown,
             on_short="raise",
         )  # fmt: skip
+    if not model.input.ordered_channels:
+        plan = _in_one_order(plan)
     electrodes = Electrodes.of(plan, np.ones(len(plan.picks), dtype=bool))
     where = b"" if electrodes.positions is None else electrodes.positions.tobytes()
     place = hashlib.sha256(where).hexdigest()[:16] if where else ""
     key = (len(electrodes.names), electrodes.names, electrodes.rows, place)
     return MontagePlan(plan, electrodes, mapping, key)
+
+
+def _in_one_order(plan: InputPlan) -> InputPlan:
+    """Bring electrodes into the vocabulary's order: files that differ in theirs share batches."""
+    order = sorted(range(len(plan.picks)), key=lambda i: (plan.rows[i], plan.names[i]))
+    return replace(
+        plan,
+        picks=tuple(plan.picks[i] for i in order),
+        rows=tuple(plan.rows[i] for i in order),
+        names=tuple(plan.names[i] for i in order),
+        positions=None if plan.positions is None else plan.positions[order],
+    )
 
 
 def _interpolation(model: FoundationModel, info: ChannelInfo) -> tuple[np.ndarray, ChannelInfo]:

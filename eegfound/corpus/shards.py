@@ -28,7 +28,7 @@ SUFFIX = ".arrow"
 #: Bytes of a record batch, about.
 CHUNK_BYTES = 2**20
 #: Recordings a process keeps open.
-MOST_OPEN = 16
+MOST_OPEN = 128
 _KEY = b"eegfound"
 
 

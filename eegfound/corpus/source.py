@@ -142,21 +142,26 @@ class CorpusSource:
         signals: dict[tuple[Any, ...], list[np.ndarray]] = {}
         plans: dict[tuple[Any, ...], MontagePlan] = {}
         front_end = self._fitted_front_end()
-        for place, window in enumerate(np.asarray(indices, dtype=np.int64).tolist()):
-            plan, signal = self._signal(window)
+        for place, (plan, signal) in enumerate(self._read(np.asarray(indices, dtype=np.int64))):
             if front_end is not None:
                 signal = self._features(front_end, plan, signal)
             key = (*plan.key, signal.shape)
             plans.setdefault(key, plan)
             places.setdefault(key, []).append(place)
             signals.setdefault(key, []).append(signal)
-        self._shards.forget()
         return [
             Job(
                 np.array(places[key], dtype=np.int64), plans[key].electrodes, np.stack(signals[key])
             )
             for key in sorted(places)
         ]
+
+    def _read(self, windows: np.ndarray) -> list[tuple[MontagePlan, np.ndarray]]:
+        """Read windows, neighbours on the disk after one another, and return them in order."""
+        there = np.lexsort((self._layout.start[windows], self._layout.recording[windows]))
+        found = {place: self._signal(int(windows[place])) for place in there.tolist()}
+        self._shards.forget()
+        return [found[place] for place in range(len(windows))]
 
     def _signal(self, window: int) -> tuple[MontagePlan, np.ndarray]:
         recording = int(self._layout.recording[window])
