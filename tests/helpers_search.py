@@ -27,6 +27,9 @@ class Slow(ClassifierMixin, BaseEstimator):
         if "SLOW_LOG" in os.environ:
             with Path(os.environ["SLOW_LOG"]).open("a") as file:
                 file.write(f"{self.a}\n")
+        partner = os.environ.get("SLOW_PARTNER")
+        while partner and not Path(partner).exists():  # two begin together, or not at all
+            time.sleep(0.01)
         time.sleep(float(os.environ.get("SLOW_SECONDS", 0)))
         return self
 

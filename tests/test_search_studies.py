@@ -33,10 +33,15 @@ def places(tmp_path):
     }
 
 
-def start(storage, n_trials, seconds, log):
-    """Run a worker in a process of its own."""
+def start(storage, n_trials, seconds, log, partner=""):
+    """Run a worker in a process of its own, which waits in its first fit for the partner's log."""
     code = "from tests.helpers_search import main; main()"
-    own = {"SLOW_SECONDS": str(seconds), "SLOW_LOG": str(log), "OMP_NUM_THREADS": "1"}
+    own = {
+        "SLOW_SECONDS": str(seconds),
+        "SLOW_LOG": str(log),
+        "SLOW_PARTNER": str(partner),
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.Popen(
         [sys.executable, "-c", code, storage, str(n_trials)],
         env={**os.environ, **own},
@@ -238,8 +243,8 @@ def test_a_silent_worker_elsewhere_is_given_up(tmp_path):
 def two_workers(storage, tmp_path):
     """Two workers on one study, one of which is killed; then nothing is lost."""
     logs = [tmp_path / "one", tmp_path / "two"]
-    first = start(storage, 9, 0.1, logs[0])
-    second = start(storage, 9, 0.1, logs[1])
+    first = start(storage, 9, 0.1, logs[0], partner=logs[1])
+    second = start(storage, 9, 0.1, logs[1], partner=logs[0])
     wait_for(lambda: all(len(fits(log)) >= 3 for log in logs), first, 120)
     first.send_signal(signal.SIGKILL)
     finished = {
