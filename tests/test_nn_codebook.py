@@ -143,3 +143,47 @@ def test_a_running_mean_is_the_mean_of_all_steps():
     running.follow()
     assert torch.allclose(running.mean, values.flatten(0, 1).mean(dim=0), atol=1e-6)
     assert running.n_seen == 150
+
+
+def _train_parts(parts_by_step, rank=0, world=1):
+    """Train all counters on this process's parts; part ``i`` belongs to process ``i % world``."""
+    book, known, running = _book(revive_after=2), CodeFrequencies(16), RunningMean(4)
+    for step, parts in enumerate(parts_by_step):
+        for number, vectors in enumerate(parts):
+            if number % world == rank:
+                known.collect(_collect(book, vectors, seed=100 * step + number))
+                running.collect(vectors)
+        for counter in (book, known, running):
+            counter.follow()
+    return {
+        f"{type(counter).__name__}.{key}": value
+        for counter in (book, known, running)
+        for key, value in counter.state_dict().items()
+    }
+
+
+def _parts():
+    # The last step has one part: the other process has nothing to do.
+    sizes = [(5, 7), (9, 4), (6, 6), (8,)]
+    return [[_vectors(n, 10 * i + j) for j, n in enumerate(row)] for i, row in enumerate(sizes)]
+
+
+def _train_in_process(rank, folder):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    torch.save(_train_parts(_parts(), rank, 2), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_come_to_the_same_as_one(tmp_path):
+    torch.multiprocessing.spawn(_train_in_process, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in range(2))
+    alone = _train_parts(_parts())
+    before = _book(revive_after=2).embedding.weight
+    assert (alone["CosineCodebook.idle"] > 0).any()
+    assert not torch.equal(alone["CosineCodebook.embedding.weight"], before)
+    for key, value in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        assert torch.allclose(first[key], value, atol=1e-6), key

@@ -14,7 +14,7 @@ STAGE = PretrainingStage(
     summary="draw hidden patches again, waveform and spectrum",
     defaults={
         "max_epochs": 20,
-        "train_batch_size": 32,
+        "train_batch_size": 16,
         "optimizer": "adamw",
         "lr": 1e-3,
         "lr_schedule": "cosine",

@@ -139,10 +139,14 @@ class DAREObjective(Objective):
         authors' optimizer does.
     n_visible : int | None
         Visible channels per visible slice; None is 12 of 58, in proportion.
-    hide_slice, rebuild : float
+    hide_slice, rebuild, n_rebuilt
         See :func:`eegfound.nn.slices.draw_masks`.
     anchor_weight, mask_weight, activation_weight : float
         Weights of the terms beside the reconstruction.
+    anchor_from : float
+        Share of the training in which the weight of the anchor grows from 0. At
+        first features say little of the signal, and are best aligned by saying
+        nothing at all. 0, the authors' way, counts it from the start.
     norm_patches : bool
         Whether target patches are normed.
     skip : bool
@@ -162,20 +166,28 @@ class DAREObjective(Objective):
     encoder afterwards, so it is what is kept.
     """
 
+    progress: Tensor
+
     def __init__(
         self, networks: DARENetworks, *, second_view: str = "same_slice",
         freeze_projection: bool = False, n_visible: int | None = None, hide_slice: float = 0.5,
-        rebuild: float = 0.2, anchor_weight: float = 1.0, mask_weight: float = 0.1,
-        activation_weight: float = 1e-4, norm_patches: bool = True, skip: bool = True,
+        rebuild: float = 0.2, n_rebuilt: int | None = None, anchor_weight: float = 1.0,
+        mask_weight: float = 0.1, activation_weight: float = 1e-4, anchor_from: float = 0.0,
+        norm_patches: bool = True, skip: bool = True,
         momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         if second_view not in SECOND_VIEWS:
             raise SpecError(f"second_view={second_view!r} is not one of {SECOND_VIEWS}.")
+        if not 0 <= anchor_from <= 1:
+            raise SpecError(f"anchor_from={anchor_from!r} must lie in 0…1.")
         self.networks, self.second_view = networks, second_view
         self.n_visible, self.hide_slice, self.rebuild = n_visible, hide_slice, rebuild
         self.anchor_weight, self.mask_weight = anchor_weight, mask_weight
+        self.n_rebuilt, self.anchor_from = n_rebuilt, anchor_from
         self.activation_weight = activation_weight
+        # In the state dict: a training that is taken up again goes on with it.
+        self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
         self.norm_patches, self.skip = norm_patches, skip
         self.momentum, self.input_scale = momentum, input_scale
         if freeze_projection:
@@ -224,7 +236,7 @@ class DAREObjective(Objective):
         if masks is None:
             masks = draw_masks(
                 n_slices, n_channels, n_visible=self.n_visible, hide_slice=self.hide_slice,
-                rebuild=self.rebuild, generator=generator,
+                rebuild=self.rebuild, n_rebuilt=self.n_rebuilt, generator=generator,
             )  # fmt: skip
         if second is None:
             second = draw_second_view(
@@ -301,10 +313,13 @@ class DAREObjective(Objective):
         z2 = self.encoder.encode(signal, ids, second)
         mask = self.networks.loss_mc(made.visible, z2)
         activation = 0.5 * (made.visible.square().mean() + z2.square().mean())
+        grown: Any = 1.0
+        if self.anchor_from:
+            grown = (self.progress / self.anchor_from).clamp(max=1).to(anchor.dtype)
         total = reconstruction
         # A term without weight is left out: it must not spoil gradients with 0 * inf.
         for weight, term in (
-            (self.anchor_weight, anchor),
+            (self.anchor_weight, grown * anchor),
             (self.mask_weight, mask),
             (self.activation_weight, activation),
         ):
@@ -314,6 +329,7 @@ class DAREObjective(Objective):
 
     def after_step(self, progress: float) -> None:
         """Let the momentum encoder follow; its momentum grows linearly with ``progress``."""
+        self.progress.fill_(progress)
         start, end = self.momentum
         self.networks.update_momentum(start + (end - start) * progress)
 
@@ -326,9 +342,10 @@ def build_objective(
     *, previous: Mapping[str, Objective] | None = None, temperature: float = 0.1,
     second_view: str = "same_slice", freeze_projection: bool = False,
     n_visible: int | None = None, hide_slice: float = 0.5, rebuild: float = 0.2,
-    anchor_weight: float = 1.0, mask_weight: float = 0.1, activation_weight: float = 1e-4,
-    norm_patches: bool = True, skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0),
-    input_scale: float = 1.0, **config: Any,
+    n_rebuilt: int | None = None, anchor_weight: float = 1.0, mask_weight: float = 0.1,
+    activation_weight: float = 1e-4, anchor_from: float = 0.0, norm_patches: bool = True,
+    skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
+    **config: Any,
 ) -> DAREObjective:  # fmt: skip
     """Build the objective of a named size.
 
@@ -338,9 +355,11 @@ def build_objective(
         Earlier stages: there are none.
     temperature : float
         Of mask alignment.
-    second_view, freeze_projection, n_visible, hide_slice, rebuild
+    second_view, freeze_projection, n_visible, hide_slice, rebuild, n_rebuilt
         See :class:`DAREObjective`.
-    anchor_weight, mask_weight, activation_weight, norm_patches, skip, momentum, input_scale
+    anchor_weight, mask_weight, activation_weight, anchor_from
+        See :class:`DAREObjective`.
+    norm_patches, skip, momentum, input_scale
         See :class:`DAREObjective`.
     **config : Any
         See :class:`eegfound.nn.slices.PretrainingNetworks`.
@@ -353,7 +372,7 @@ def build_objective(
     return DAREObjective(
         DARENetworks(temperature=temperature, **config), second_view=second_view,
         freeze_projection=freeze_projection, n_visible=n_visible, hide_slice=hide_slice,
-        rebuild=rebuild, anchor_weight=anchor_weight, mask_weight=mask_weight,
-        activation_weight=activation_weight, norm_patches=norm_patches, skip=skip,
-        momentum=momentum, input_scale=input_scale,
+        rebuild=rebuild, n_rebuilt=n_rebuilt, anchor_weight=anchor_weight,
+        mask_weight=mask_weight, activation_weight=activation_weight, anchor_from=anchor_from,
+        norm_patches=norm_patches, skip=skip, momentum=momentum, input_scale=input_scale,
     )  # fmt: skip

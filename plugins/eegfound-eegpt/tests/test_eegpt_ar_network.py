@@ -254,7 +254,7 @@ def test_wrong_options_are_named():
 
 PARAMETERS = {
     "base": 1_465_344, "large": 11_286_528, "huge": 181_291_264, "giant": 1_096_349_184,
-    "tiny": 113_472,
+    "tiny": 113_472, "small": 1_260_032,
 }  # fmt: skip
 
 

@@ -105,15 +105,15 @@ def test_a_report_can_draw_predictions():
 
 def test_it_learns_below_shift_and_hold_on_windows_it_has_not_seen():
     objective = build(placement="pre")
-    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=3e-3)
-    for step in range(150):
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=5e-3)
+    for step in range(30):
         optimizer.zero_grad()
         objective(batch(8, seed=step)).total.backward()
         optimizer.step()
     objective.eval()
     with torch.no_grad():
         found = objective.measure(batch(16, seed=1000))
-    assert found["new_samples"] < 0.8 * found["new_samples_trivial"]
+    assert found["new_samples"] < 0.6 * found["new_samples_trivial"]
 
 
 def test_mixed_precision():

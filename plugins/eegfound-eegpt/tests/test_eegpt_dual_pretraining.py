@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import eegfound as ef
+from eegfound.base import SpecError
 from eegfound.models import get_model, load_object
 from eegfound.models.network import SignalBatch
 from eegfound.nn.slices import SliceMasks, draw_masks, patch_measures
@@ -134,21 +135,59 @@ def test_a_report_can_draw_what_is_rebuilt(norm_patches):
         torch.testing.assert_close(rebuilt.mean(dim=1), true.mean(dim=1), rtol=0, atol=0.02)
 
 
-def test_it_learns_below_the_mean_patch_on_windows_it_has_not_seen():
-    objective = build(input_scale=10.0, momentum=(0.9, 1.0))
-    optimizer = torch.optim.AdamW(trained(objective), lr=2e-3)
-    for step in range(60):
-        given = batch(8, n_times=256, seed=step)
+def evoked(n, seed):
+    """Windows of the same response in noise: what is hidden follows from channel and slice."""
+    response = torch.from_numpy(rhythms(1, 4, 256, seed=5)).float()
+    noise = torch.randn(n, 4, 256, generator=seeded(seed))
+    return SignalBatch(response + 0.003 * noise, torch.arange(4) * 3)
+
+
+def test_it_learns_on_windows_it_has_not_seen():
+    objective = build(input_scale=10.0, momentum=(0.9, 1.0), rebuild=1.0)
+    optimizer = torch.optim.AdamW(trained(objective), lr=4e-3)
+    for step in range(40):
         optimizer.zero_grad()
-        objective(given, generator=seeded(step)).total.backward()
+        objective(evoked(4, step), generator=seeded(step)).total.backward()
         optimizer.step()
-        objective.after_step(step / 60)
-    objective.eval()
+        objective.after_step(step / 40)
     with torch.no_grad():
-        found = objective.measure(batch(16, n_times=256, seed=1000), generator=seeded())
-    assert found["reconstruction"] < 0.7 * found["reconstruction_trivial"]
-    assert found["alignment"] < 0.7 * found["alignment_trivial"]
-    assert found["feature_std"] > 0.2
+        found = objective.eval().measure(evoked(8, 1000), generator=seeded())
+    assert found["reconstruction"] < 0.8 * found["reconstruction_trivial"]
+
+
+def test_the_weight_of_alignment_can_grow():
+    objective, given = build(align_from=0.5), batch(2)
+    for progress, weight in ((0.0, 0), (0.25, 0.5), (0.5, 1), (1.0, 1)):
+        objective.after_step(progress)
+        losses = objective(given, generator=seeded())
+        torch.testing.assert_close(losses.total, weight * losses.alignment + losses.reconstruction)
+    other = build(align_from=0.5)
+    objective.after_step(0.25)
+    other.load_state_dict(objective.state_dict())  # as a resumed training does
+    assert torch.equal(
+        other(given, generator=seeded()).total, objective(given, generator=seeded()).total
+    )
+    with pytest.raises(SpecError, match="align_from=2"):
+        build(align_from=2)
+
+
+def test_fewer_patches_can_be_rebuilt():
+    whole = draw_masks(8, 6, generator=seeded())
+    masks = draw_masks(8, 6, n_rebuilt=5, generator=seeded())
+    assert torch.equal(masks.visible, whole.visible)
+    assert len(set(masks.hidden.tolist()) & set(whole.hidden.tolist())) == 5
+    assert torch.equal(draw_masks(8, 6, n_rebuilt=1000, generator=seeded()).hidden, whole.hidden)
+    assert build(n_rebuilt=5)(batch(2), generator=seeded()).prediction.rebuilt.shape[1] == 5
+    with pytest.raises(SpecError, match="n_rebuilt=0"):
+        draw_masks(8, 6, n_rebuilt=0)
+
+
+def test_narrow_networks_can_begin_with_larger_weights():
+    usual, larger = build().networks, build(init_std=0.06).networks
+    others = [f"{name}.{name}_blocks" for name in ("predictor", "reconstructor")]
+    for part in ("encoder.blocks", *others):
+        weights = [made.get_submodule(part)[0].mlp.fc1.weight for made in (usual, larger)]
+        assert (weights[1].std() / weights[0].std()).item() == pytest.approx(3, rel=0.05)
 
 
 def test_mixed_precision():
@@ -166,6 +205,11 @@ def test_the_papers_recipe_is_the_scripts():
     recipe = STAGE.recipes["paper"]
     assert recipe["lr_schedule"] == "onecycle"
     assert (recipe["lr"], recipe["max_epochs"], recipe["weight_decay"]) == (5e-4, 200, 1e-6)
+    # Defaults count where a recipe says nothing, so it must say all that they do.
+    for stage in (STAGE, get_model("eegpt-ar").stages[0]):
+        assert set(stage.defaults) <= set(stage.recipes["paper"])
+        asked = stage.recipes["paper"]["objective_params"]
+        assert set(stage.defaults["objective_params"]) <= set(asked)
     exempt = build().no_weight_decay()
     named = dict(build().named_parameters())
     assert "networks.encoder.chan_embed.weight" not in exempt

@@ -230,12 +230,26 @@ def initialize(network: Any, *, cut: float = 2.0, convolutions: bool = False) ->
             block.mlp.fc2.weight.div_((2 * i) ** 0.5)
 
 
-def widen(network: nn.Module) -> None:
-    """Draw linear layers anew with the spread that keeps variances (Glorot and Bengio, 2010).
+def widen(network: Any) -> None:
+    """Draw initial weights so that short trainings get somewhere.
 
-    The published spread of 0.02 suits long trainings: a narrow network begins
-    with nearly the same output for everything.
+    The published spread of 0.02 suits long trainings. In a narrow network it makes
+    electrodes and times hardly visible beside patches, and blocks do little at
+    first. Here linear layers keep variances (Glorot and Bengio, 2010), tables have
+    the spread 0.2, and LayerScale begins at 1.
+
+    Parameters
+    ----------
+    network : Module
+        As for :func:`initialize`.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
+    for table in ("cls_token", "mask_token", "pos_embed", "time_embed"):
+        if isinstance(getattr(network, table, None), nn.Parameter):
+            nn.init.normal_(getattr(network, table), std=0.2)
+    for block in network.blocks:
+        if block.gamma_1 is not None:
+            nn.init.ones_(block.gamma_1)
+            nn.init.ones_(block.gamma_2)

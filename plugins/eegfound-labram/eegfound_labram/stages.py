@@ -3,7 +3,10 @@
 Published are two tokenizers: that of the base model, and one with 24 blocks
 whose width stays 200 (named "large" in the authors' code; huge models use it
 here too). Small encoders get small ones: a few hours of EEG do not fill 8192
-codes, and a tokenizer should cost less than what it teaches.
+codes, and a tokenizer should cost less than what it teaches. Their encoders have
+convolutions only. Blocks would let codes share out among electrodes what they have
+in common; then one code says little about the next, and there is little to learn
+from masked modelling in a short time.
 """
 
 from __future__ import annotations
@@ -24,12 +27,12 @@ TOKENIZERS: Mapping[str, Mapping[str, Any]] = {
     "base": {},
     "large": {"depth": 24},
     "small": {
-        "out_chans": 4, "depth": 3, "num_heads": 5, "decoder_depth": 1, "decoder_heads": 5,
-        "n_codes": 512, "code_dim": 32,
+        "out_chans": 8, "depth": 0, "num_heads": 10, "decoder_depth": 1, "decoder_heads": 10,
+        "n_codes": 64, "code_dim": 16,
     },
     "tiny": {
-        "out_chans": 4, "depth": 2, "num_heads": 5, "decoder_depth": 1, "decoder_heads": 5,
-        "n_codes": 128, "code_dim": 16,
+        "out_chans": 4, "depth": 0, "num_heads": 5, "decoder_depth": 1, "decoder_heads": 5,
+        "n_codes": 32, "code_dim": 16,
     },
 }  # fmt: skip
 
@@ -128,7 +131,9 @@ def masked_stage(
     mask_ratio, cls_quirk, **config
         See :func:`eegfound_labram.objective.build_objective`.
     wide : bool
-        Begin with :func:`eegfound_labram.blocks.widen`; the reference does not.
+        Begin with the weights of :func:`eegfound_labram.blocks.widen`, and with the
+        tokenizer's convolutions where they have the same shape; the reference
+        does neither.
 
     Raises
     ------
@@ -146,5 +151,8 @@ def masked_stage(
         tokenizer=deepcopy(first.tokenizer), mask_ratio=mask_ratio, cls_quirk=cls_quirk, **config
     )
     if wide:
-        widen(objective.network)
+        student, trained = objective.network.student, first.tokenizer.encoder.patch_embed
+        widen(student)
+        if student.patch_embed.out_chans == trained.out_chans:
+            student.patch_embed.load_state_dict(trained.state_dict())
     return objective

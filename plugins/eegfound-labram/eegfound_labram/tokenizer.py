@@ -142,6 +142,12 @@ def _task_layer(width: int, out: int) -> nn.Sequential:
     return nn.Sequential(linears[0], nn.Tanh(), linears[1])
 
 
+def _bias(task_layer: nn.Sequential) -> Tensor:
+    last = task_layer[-1]
+    assert isinstance(last, nn.Linear)
+    return last.bias
+
+
 @dataclass(frozen=True)
 class TokenizerLosses:
     """Losses of one batch.
@@ -319,10 +325,10 @@ class VQNSP(nn.Module):
         if centered:
             mean = vectors.mean(dim=0)
             vectors -= mean
-            self.encode_task_layer[2].bias -= mean
+            _bias(self.encode_task_layer).sub_(mean)
             decoders = self.decode_task_layer, self.decode_task_layer_angle
             for decoder, target in zip(decoders, spectral_targets(batch.signal), strict=True):
-                decoder[2].bias.copy_(target.flatten(0, 2).mean(dim=0))
+                _bias(decoder).copy_(target.flatten(0, 2).mean(dim=0))
         self.quantize.initialize(unit(vectors), torch.Generator().manual_seed(_SEED))
 
     def no_weight_decay(self) -> set[str]:

@@ -27,12 +27,13 @@ STAGE = PretrainingStage(
     objective="eegfound_mmm.objective:build_objective",
     summary="rebuild all electrodes from the region tokens; hides electrodes, then regions",
     defaults={
-        "max_epochs": 20,
-        "train_batch_size": 64,
+        "max_epochs": 10,
+        # Seconds are samples: 8 windows of 4 s are 32.
+        "train_batch_size": 8,
         "optimizer": "adamw",
-        "lr": 1e-3,
+        "lr": 2e-3,
         "lr_schedule": "cosine",
-        "warmup": 1,
+        "warmup": 0.5,
         "weight_decay": 0.05,
         "gradient_clip": 1.0,
     },
@@ -69,6 +70,8 @@ MODEL = FoundationModel(
     sizes={
         "base": {"width": 64, "depth": 6, "n_heads": 8},
         "paper": {"width": 16, "depth": 6, "n_heads": 8},
+        # Ours: half as deep, for hours instead of weeks of EEG.
+        "small": {"width": 64, "depth": 3, "n_heads": 8},
     },
     default_size="base",
     poolings=("flatten", "regions", "mean", "cls", "channels"),

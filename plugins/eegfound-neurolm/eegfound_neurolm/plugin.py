@@ -56,7 +56,7 @@ _STAGES = (
         summary="patches to codes, codes to spectra and signals",
         share=0.5,
         defaults={
-            "train_batch_size": 32, "optimizer": "adamw", "betas": (0.9, 0.99), "lr": 1e-3,
+            "train_batch_size": 16, "optimizer": "adamw", "betas": (0.9, 0.99), "lr": 1e-3,
             "min_lr": 1e-5, "lr_schedule": "cosine", "weight_decay": 1e-4,
         },
         recipes={"paper": _VQ},
@@ -67,7 +67,7 @@ _STAGES = (
         summary="predict the next second's codes",
         share=0.5,
         defaults={
-            "train_batch_size": 32, "optimizer": "adamw", "betas": (0.9, 0.95), "lr": 1e-3,
+            "train_batch_size": 16, "optimizer": "adamw", "betas": (0.9, 0.95), "lr": 1e-3,
             "min_lr": 1e-5, "lr_schedule": "cosine", "weight_decay": 0.1,
             "gradient_clip": 1.0,
         },
@@ -96,7 +96,7 @@ MODEL = FoundationModel(
         "xl": {**_ENCODER, "lm_width": 1600, "lm_depth": 48, "lm_heads": 25},
         "small": {
             "width": 128, "depth": 4, "heads": 4, "lm_width": 96, "lm_depth": 3, "lm_heads": 4,
-            "n_codes": 512, "code_dim": 32, "text_rows": 0,
+            "n_codes": 128, "code_dim": 16, "text_rows": 0,
         },
         "tiny": {
             "width": 64, "depth": 2, "heads": 4, "lm_width": 48, "lm_depth": 2, "lm_heads": 4,

@@ -54,6 +54,12 @@ def _task_layer(width: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, out))
 
 
+def _bias(task_layer: nn.Sequential) -> Tensor:
+    last = task_layer[-1]
+    assert isinstance(last, nn.Linear)
+    return last.bias
+
+
 class NeuralTokenizer(nn.Module):
     """Encoder, codebook, and one decoder each for spectrum and signal.
 
@@ -139,10 +145,10 @@ class NeuralTokenizer(nn.Module):
         if centered:
             mean = z.mean(dim=0)
             z -= mean
-            self.encode_task_layer[2].bias -= mean
+            _bias(self.encode_task_layer).sub_(mean)
             decoders = self.decode_task_layer_freq, self.decode_task_layer_raw
             for decoder, target in zip(decoders, targets(patches), strict=True):
-                decoder[2].bias.copy_(target.flatten(0, 1).mean(dim=0))
+                _bias(decoder).copy_(target.flatten(0, 1).mean(dim=0))
         self.quantize.initialize(nn.functional.normalize(z, dim=-1))
 
 

@@ -77,7 +77,7 @@ def test_two_parts_come_to_the_same_as_one(first):
 def test_the_first_stage_learns_more_than_means(first):
     batch = _batch()
     first.start_epoch(0, 1)
-    found = _train(first, batch, 40)
+    found = _train(first, batch, 25)
     assert found["amplitude"] < 0.7 * found["amplitude_trivial"]
     assert found["raw_trivial"].item() == pytest.approx(1, abs=0.01)
     assert found["total_trivial"] == found["amplitude_trivial"] + found["raw_trivial"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -298,11 +298,11 @@ class MaskedReconstruction(Objective):
         told = guess.new_zeros(len(guess), n_rows, guess.shape[-1])
         for row, channel in rows:
             told[:, row] = guess[:, channel]
-        stretched = [
+        stretched2, stretched1 = (
             F.interpolate(told, size=head.shape[-1], mode="linear", align_corners=False)
             for head in (like.stretched2, like.stretched1)
-        ]
-        return Decoded(guess, guess, *stretched, like.up1, like.up2, like.attended)
+        )
+        return replace(like, fine=guess, coarse=guess, stretched2=stretched2, stretched1=stretched1)
 
     def _rows(self, signal: Tensor, ch_names: tuple[str, ...]) -> list[tuple[int, int]] | None:
         """Return which row of the auxiliary heads stands for which padded channel."""

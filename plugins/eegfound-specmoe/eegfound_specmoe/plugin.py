@@ -65,7 +65,7 @@ def _expert(number: int) -> PretrainingStage:
         share=0.3,
         defaults={
             "max_epochs": 10,
-            "train_batch_size": 16,
+            "train_batch_size": 8,
             "optimizer": "adamw",
             "lr": 1e-3,
             "lr_schedule": "cosine",

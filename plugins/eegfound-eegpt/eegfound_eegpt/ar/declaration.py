@@ -14,14 +14,14 @@ STAGE = PretrainingStage(
     summary="predict each token of an electrode from those before it",
     defaults={
         "max_epochs": 20,
-        "train_batch_size": 32,
+        "train_batch_size": 16,
         "betas": (0.9, 0.95),
-        "lr": 1e-3,
+        "lr": 2e-3,
         "lr_schedule": "cosine",
         "warmup": 1,
         "weight_decay": 0.05,
         "gradient_clip": 1.0,
-        "objective_params": {"n_electrodes": 19},
+        "objective_params": {"n_electrodes": 6},
     },
     recipes={
         "paper": {
@@ -36,6 +36,8 @@ STAGE = PretrainingStage(
             "warmup": 0.15,
             "weight_decay": 0.05,
             "gradient_clip": 1.0,
+            # The defaults count where a recipe says nothing.
+            "objective_params": {"n_electrodes": None},
         }
     },
 )
@@ -67,7 +69,7 @@ MODEL = FoundationModel(
         "large": {"dim": 256, "heads": 8, "depth": 9, "graph_depth": 3},
         "huge": {"dim": 896, "heads": 14, "depth": 12, "graph_depth": 4},
         "giant": {"dim": 1792, "heads": 28, "depth": 20, "graph_depth": 4},
-        "small": {"dim": 128, "heads": 4, "depth": 4, "graph_depth": 2, "placement": "pre"},
+        "small": {"dim": 128, "heads": 4, "depth": 3, "graph_depth": 2, "placement": "pre"},
         "tiny": {"dim": 32, "heads": 4, "depth": 2, "graph_depth": 2},
     },
     default_size="base",

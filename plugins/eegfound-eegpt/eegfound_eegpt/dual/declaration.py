@@ -15,9 +15,16 @@ POOLINGS = (
     "reconstructor_mean", "reconstructor_cls",
 )  # fmt: skip
 
-#: Trained on a few hours of EEG, and small enough to ship. Its input is tenfold, so that a patch
+#: Trained on a few hours of EEG, and small enough to ship. Its input is larger, so that a patch
 #: weighs as much as the name of its channel from the start.
-SMALL = {"width": 128, "n_summary": 2, "depths": (4, 2, 2), "heads": 4, "input_scale": 10.0}
+SMALL = {
+    "width": 128,
+    "n_summary": 2,
+    "depths": (4, 2, 2),
+    "heads": 4,
+    "input_scale": 30.0,
+    "init_std": 0.04,
+}
 
 STAGE = PretrainingStage(
     name="dual",
@@ -26,24 +33,38 @@ STAGE = PretrainingStage(
     defaults={
         "max_epochs": 50,
         "train_batch_size": 32,
+        "betas": (0.9, 0.98),
         "lr": 1e-3,
         "lr_schedule": "cosine",
         "warmup": 2,
         "weight_decay": 0.01,
         "gradient_clip": 1.0,
         # In few steps 0.996 would leave the momentum encoder near its first weights.
-        "objective_params": {"momentum": (0.98, 1.0)},
+        "objective_params": {
+            "momentum": (0.98, 1.0),
+            "rebuild": 1.0,
+            "n_rebuilt": 48,
+            "align_from": 1.0,
+        },
     },
     recipes={
         "paper": {
             "optimizer": "adamw",
+            "betas": (0.9, 0.999),
             "max_epochs": 200,
             "train_batch_size": 64,
             "lr": 5e-4,
             "lr_schedule": "onecycle",
             "warmup": 40,
             "weight_decay": 1e-6,
-            "objective_params": {"momentum": (0.996, 1.0)},
+            "gradient_clip": 1e6,  # none
+            # All that the defaults set, since they count where a recipe says nothing.
+            "objective_params": {
+                "momentum": (0.996, 1.0),
+                "rebuild": 0.2,
+                "n_rebuilt": None,
+                "align_from": 0.0,
+            },
         }
     },
 )
