@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
+
 import numpy as np
 
 import eegfound as ef
@@ -63,3 +67,30 @@ def weights(pre):
         for stage, objective in pre.objectives_.items()
         for name, tensor in objective.state_dict().items()
     }
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def as_member(rank, port):
+    """Be one of two processes, as `accelerate launch` would have it."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
+    }  # fmt: skip
+
+
+def run_two(target, *args, queue, count):
+    """Run ``target(rank, port, *args)`` twice at once, and return what they put."""
+    context, port = multiprocessing.get_context("fork"), free_port()
+    team = [context.Process(target=target, args=(r, port, *args)) for r in range(2)]
+    for process in team:
+        process.start()
+    found = [queue.get(timeout=240) for _ in range(count)]
+    for process in team:
+        process.join()
+    assert [process.exitcode for process in team] == [0, 0]
+    return found

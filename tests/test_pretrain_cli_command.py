@@ -14,6 +14,7 @@ from eegfound.base import SpecError
 from eegfound.cli.app import app
 from eegfound.cli.pretrain import epochs_of, hold_out_of, setting_of, subjects_of
 from eegfound.models import registry
+from eegfound.pretraining.session import prepare_folder
 from eegfound.testing.toy_pretraining import staged_toy_model
 
 #: Five subjects with 24 windows each.
@@ -97,6 +98,13 @@ def test_the_weights_know_what_they_were_trained_on_and_are_used_like_others(tra
     assert encoder.fit_transform(X[:2]).shape == (2, 16)
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave the report out where it is not looked at: its figures take a second or two."""
+    monkeypatch.setattr("eegfound.pretraining.session.write_report", lambda path, *_, **__: path)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_a_finished_training_is_read_back(trained):
     out, _ = trained
     before = tensors(out), (out / "metrics.jsonl").read_bytes()
@@ -107,6 +115,7 @@ def test_a_finished_training_is_read_back(trained):
     assert all((value == before[0][name]).all() for name, value in tensors(out).items())
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_interrupted_training_goes_on_to_the_same_weights(trained, tmp_path):
     from skorch.callbacks import Callback
 
@@ -121,7 +130,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(trained, tmp_path):
     with watching(Stop()):
         stopped = run(*command)
     assert stopped.exit_code != 0
-    assert not (tmp_path / "report.html").exists()
+    assert not list(tmp_path.glob("*.safetensors"))
     done = run(*command)
     assert done.exit_code == 0, done.output
     whole = tensors(trained[0])
@@ -140,8 +149,24 @@ def test_a_folder_is_for_one_training(trained):
     assert isinstance(other.exception, SpecError)
     assert "lr was None, is 0.5" in str(other.exception)
     # What cannot change the result may change.
-    same = run("--out", out, "--hold-out", "3", *FEW, "--set", "verbose=0", "--device", "cpu")
-    assert same.exit_code == 0, same.output
+    asked = json.loads((out / "run.json").read_text())
+    prepare_folder(out, asked | {"device": "cuda:1", "n_workers": 3}, fresh=False)
+    with pytest.raises(SpecError, match="random_state was 0, is 1"):
+        prepare_folder(out, asked | {"random_state": 1}, fresh=False)
+
+
+def test_a_fresh_start_forgets_the_state(tmp_path):
+    (tmp_path / "state").mkdir()
+    for name in ("state/a.pretraining.pt", "metrics.jsonl", "mine.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(SpecError, match="damaged"):
+        prepare_folder(tmp_path, {"lr": 1}, fresh=False)
+    prepare_folder(tmp_path, {"lr": 1}, fresh=True)
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["mine.txt", "run.json"]
+    with pytest.raises(SpecError, match="written to"):
+        prepare_folder(tmp_path / "mine.txt", {"lr": 1}, fresh=False)
 
 
 @pytest.mark.parametrize(
@@ -162,12 +187,26 @@ def test_mistakes_name_the_option(tmp_path, options, words):
     assert words in str(done.exception)
 
 
-def test_only_the_first_process_speaks(tmp_path, monkeypatch):
+def test_only_the_first_process_speaks(tmp_path, monkeypatch, capsys):
+    from eegfound.cli import _output, main
+
+    for console in (_output.console, _output.errors):
+        monkeypatch.setattr(console, "quiet", False)
     monkeypatch.setenv("RANK", "1")
-    done = run("--out", tmp_path / "o", "--data", "nothing")
-    assert done.exit_code == 2
-    assert done.output == ""
+    arguments = ["pretrain", "staged-toy", "--out", str(tmp_path / "o"), "--data", "nothing"]
+    monkeypatch.setattr("sys.argv", ["eegfound", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(tmp_path):
+    done = run("--out", tmp_path / "o", *FEW, "--lr", "1e30", "--set", "lr_schedule=constant")
+    assert done.exit_code == 1
+    assert "Error: The loss is" in done.stderr or "Error: The gradient" in done.stderr
+    assert "Traceback" not in done.output
 
 
 def test_somebody_who_launched_one_process_is_told(monkeypatch):
@@ -181,12 +220,13 @@ def test_somebody_who_launched_one_process_is_told(monkeypatch):
     assert not told
     monkeypatch.delenv("WORLD_SIZE")
     _say_alone()
-    assert "torchrun" in told[0]
+    assert "--multi_gpu" in told[0]
 
 
 SCRIPT = """
 from eegfound.cli import main
 from eegfound.models import registry
+from eegfound.pretraining.session import prepare_folder
 from eegfound.testing.toy_pretraining import staged_toy_model
 registry.register(staged_toy_model())
 main()
@@ -195,7 +235,7 @@ main()
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(trained, tmp_path):
-    """What ``accelerate launch`` does, without its look for GPUs."""
+    """Under ``accelerate launch``, on CPUs."""
     import numpy as np
 
     script = tmp_path / "script.py"
@@ -203,9 +243,11 @@ def test_two_processes_train_as_one(trained, tmp_path):
     few = ("--hold-out", "3", *FEW, "--micro-batch-size", "8", "--device", "cpu")
     alone = run("--out", tmp_path / "one", *few)
     assert alone.exit_code == 0, alone.output
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    launch += " --dynamo_backend no --main_process_port 29643"
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port",
-         "29643", str(script), "pretrain", "staged-toy", "--out", str(tmp_path / "two"), *few],
+        [sys.executable, "-m", "accelerate.commands.launch", *launch.split(), str(script),
+         "pretrain", "staged-toy", "--out", str(tmp_path / "two"), *few],
         capture_output=True, text=True, check=False, timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers_pretraining import caps, losses, pretrainer, rows, weights, windows
+from tests.helpers_pretraining import (
+    as_member,
+    caps,
+    free_port,
+    losses,
+    pretrainer,
+    rows,
+    run_two,
+    weights,
+    windows,
+)
 
 MODELS = ("masked-toy", "staged-toy")
 
@@ -23,45 +32,33 @@ def trained(model, **params):
     return pretrainer(model, ema_decay=0.9, **params).fit(caps(X), groups=groups)
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def member(rank, port, folder, queue):
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
-    }  # fmt: skip
+    as_member(rank, port)
     for model in MODELS:
         pre = trained(model, resume_dir=folder, metrics_file=folder / f"{model}.jsonl")
         queue.put((model, rank, rows(pre), weights(pre)))
 
 
 @pytest.fixture(scope="module")
+def alone():
+    """The trainings of one process, by model."""
+    return {model: trained(model) for model in MODELS}
+
+
+@pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Rows and weights by model and process, and the folder they wrote to."""
     folder = tmp_path_factory.mktemp("two")
-    context = multiprocessing.get_context("fork")
-    queue, port = context.Queue(), free_port()
-    team = [context.Process(target=member, args=(r, port, folder, queue)) for r in range(2)]
-    for process in team:
-        process.start()
-    found = {}
-    for _ in range(2 * len(MODELS)):
-        model, rank, *rest = queue.get(timeout=120)
-        found[model, rank] = rest
-    for process in team:
-        process.join()
-    assert [process.exitcode for process in team] == [0, 0]
+    queue = multiprocessing.get_context("fork").Queue()
+    told = run_two(member, folder, queue, queue=queue, count=2 * len(MODELS))
+    found = {(model, rank): rest for model, rank, *rest in told}
     return found, folder
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_two_processes_agree_with_one(model, two):
+def test_two_processes_agree_with_one(model, two, alone):
     found, folder = two
-    one = trained(model)
+    one = alone[model]
     for rank in range(2):
         table, _ = found[model, rank]
         totals = [row["total"] for row in table if row["split"] == "train"]
@@ -74,13 +71,13 @@ def test_two_processes_agree_with_one(model, two):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_processes_hold_the_same_tensors(model, two):
+def test_processes_hold_the_same_tensors(model, two, alone):
     found, _ = two
     first, second = (found[model, rank][1] for rank in range(2))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         np.testing.assert_array_equal(tensor, second[name], err_msg=name)
-    one = weights(trained(model))
+    one = weights(alone[model])
     moved = [name for name in one if "codebook.embedding.weight" in name]
     assert bool(moved) == (model == "staged-toy")
     for name, tensor in one.items():
@@ -95,7 +92,7 @@ def test_parameters_without_gradient_are_left_alone(two):
 
 
 @pytest.mark.slow
-def test_accelerate_launch(tmp_path):
+def test_accelerate_launch(tmp_path, alone):
     script = tmp_path / "train.py"
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -118,4 +115,4 @@ def test_accelerate_launch(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     table = [json.loads(line) for line in out.read_text().splitlines()]
     totals = [row["total"] for row in table if row["split"] == "train"]
-    np.testing.assert_allclose(totals, losses(trained("staged-toy")), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(totals, losses(alone["staged-toy"]), rtol=0, atol=1e-5)

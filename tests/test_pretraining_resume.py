@@ -16,11 +16,14 @@ from eegfound.pretraining import progress, state
 from eegfound.pretraining.net import PretrainingNet
 from tests.helpers_pretraining import caps, pretrainer, rows, weights, windows
 
-PARAMS = {"model": "staged-toy", "ema_decay": 0.9, "save_every": 2, "max_epochs": 5}
+PARAMS = {
+    "model": "staged-toy", "ema_decay": 0.9, "save_every": 2, "max_epochs": 3,
+    "train_batch_size": 8,
+}  # fmt: skip
 
 
 def data():
-    X, groups = windows(36)
+    X, groups = windows(24)
     return caps(X), groups
 
 
@@ -125,12 +128,17 @@ def assert_same(again, whole):
                 torch.testing.assert_close(found["optimizer"][number][name], value, rtol=0, atol=0)
 
 
-MOMENTS = [at_step(1), at_step(5), at_step(9), half_a_state, between_stages, while_measuring,
-           half_a_row]  # fmt: skip
+MOMENTS = {
+    "first step": at_step(0), "step of the first stage": at_step(2), "last step": at_step(8),
+    "measuring": while_measuring, "row": half_a_row,
+}  # fmt: skip
+EVERYDAY = {"middle of a pass": at_step(5), "state": half_a_state, "stages": between_stages}
 
 
 @pytest.mark.parametrize(
-    "arrange", MOMENTS, ids=["step1", "step5", "step9", "state", "stages", "measuring", "row"]
+    "arrange",
+    [pytest.param(a, marks=pytest.mark.slow) for a in MOMENTS.values()] + list(EVERYDAY.values()),
+    ids=[*MOMENTS, *EVERYDAY],
 )
 def test_kill_and_go_on(arrange, whole, tmp_path):
     child = multiprocessing.get_context("fork").Process(target=victim, args=(arrange, tmp_path))
@@ -145,7 +153,7 @@ def test_kill_and_go_on(arrange, whole, tmp_path):
 
 
 def test_it_does_go_on(tmp_path, monkeypatch):
-    child = multiprocessing.get_context("fork").Process(target=victim, args=(at_step(9), tmp_path))
+    child = multiprocessing.get_context("fork").Process(target=victim, args=(at_step(5), tmp_path))
     child.start()
     child.join()
     steps, original = [], PretrainingNet.train_step
@@ -157,13 +165,14 @@ def test_it_does_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(PretrainingNet, "train_step", train_step)
     X, groups = data()
     pre = train(tmp_path).fit(X, groups=groups)
-    assert steps[0] == ("masked", 4), "two steps of the second stage of ten were saved"
-    assert len(steps) < pre.n_steps_ - 5
+    assert steps[0] == ("masked", 2), "two of the second stage's six steps were saved"
+    assert len(steps) == pre.n_steps_ - 5
     steps.clear()
     assert_same(train(tmp_path).fit(X, groups=groups), pre)
     assert not steps, "a finished training is not done again"
 
 
+@pytest.mark.slow
 def test_other_data_or_parameters_are_another_training(whole, tmp_path):
     X, groups = data()
     train(tmp_path).fit(X, groups=groups)
@@ -174,11 +183,10 @@ def test_other_data_or_parameters_are_another_training(whole, tmp_path):
 
 def test_control_c_keeps_the_state(whole, tmp_path, monkeypatch):
     X, groups = data()
-    original, done = PretrainingNet._pass, []
+    original = PretrainingNet._pass
 
     def interrupted(self, part, batch):
-        done.append(part)
-        if len(done) == 14:
+        if self.stage == "masked" and self.position_.batch == 1 and part.number == 1:
             raise KeyboardInterrupt
         return original(self, part, batch)
 
@@ -189,11 +197,13 @@ def test_control_c_keeps_the_state(whole, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             pre.fit(X, groups=groups)
     (kept,) = (torch.load(p) for p in tmp_path.glob("*.pt") if "tokenizer" not in p.name)
-    assert kept["position"]["batch"] > 0, "in the middle of a pass"
+    assert kept["position"] == {"epoch": 0, "batch": 1, "step": 1, "n_windows": 7, "lr": 1e-2}
     assert_same(pretrainer(**rarely, resume_dir=tmp_path).fit(X, groups=groups), whole)
 
 
-@pytest.mark.parametrize("damage", [b"", b"no state", None])
+@pytest.mark.parametrize(
+    "damage", [*(pytest.param(d, marks=pytest.mark.slow) for d in (b"", b"no state")), None]
+)
 def test_a_damaged_state_begins_anew(damage, whole, tmp_path):
     X, groups = data()
     train(tmp_path).fit(X, groups=groups)

@@ -109,6 +109,20 @@ def test_objectives_serve_later_stages(pre, tmp_path):
         pretrainer("staged-toy", checkpoint=path, size="wide").fit(X, groups=GROUPS)
 
 
+def test_options_of_objectives_are_kept(tmp_path):
+    few = {"tokenizer": {"n_codes": 4}, "masked": {"dropout": 0.3}}
+    pre = pretrainer("staged-toy", max_epochs=2, objective_params=few).fit(X, groups=GROUPS)
+    path = pre.save(tmp_path / "all.safetensors", what="objective")
+    pre.partial_fit(X, groups=GROUPS)
+    assert pre.objectives_["tokenizer"].codebook.n_codes == 4
+    given = {"masked": {"dropout": 0.1}}
+    later = pretrainer("staged-toy", checkpoint=path, stages=["masked"], max_epochs=1,
+                       objective_params=given)  # fmt: skip
+    later.fit(X, groups=GROUPS)
+    assert later.objectives_["tokenizer"].codebook.n_codes == 4
+    assert later.objective_.dropout.p == 0.1
+
+
 def test_an_encoder_is_a_start(pre):
     params = {"stages": ["masked"], "max_epochs": 1, "lr": 1e-12}
     begun = pretrainer("staged-toy", checkpoint=pre.to_checkpoint(), **params)

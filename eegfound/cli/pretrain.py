@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from eegfound.base import CheckpointError, PluginError, SpecError, TrainingError
-from eegfound.cli._output import errors, print_json, print_table, say
+from eegfound.base import SpecError, TrainingError
+from eegfound.cli._output import console, errors, print_json, print_table, say
 from eegfound.cli.benchmark import names
 from eegfound.cli.listing import Json
 
@@ -65,6 +65,9 @@ def pretrain(
     Ctrl-C and the same command again: goes on, to the same weights. Several
     processes: `accelerate launch -m eegfound pretrain …`.
     """
+    if not main_process():
+        console.quiet = errors.quiet = True  # the first process tells it
+        warnings.simplefilter("ignore")
     asked = {
         "size": size, "stages": names(stages) or None, "recipe": recipe,
         "max_epochs": epochs_of(epochs), "train_batch_size": batch_size,
@@ -77,14 +80,14 @@ def pretrain(
         "excluded": subjects_of(exclude_subjects),
         "params": _with_settings({k: v for k, v in asked.items() if v is not None}, setting or []),
     }  # fmt: skip
-    if main_process():
-        _run(job, out, fresh=fresh, as_json=as_json)
-        return
-    warnings.simplefilter("ignore")  # the first process tells them
     try:
-        _fit(job, out)
-    except (SpecError, CheckpointError, PluginError):  # as the first process does
-        raise typer.Exit(2) from None
+        if main_process():
+            _run(job, out, fresh=fresh, as_json=as_json)
+        else:
+            _fit(job, out)
+    except TrainingError as error:
+        say(f"Error: {error}", to=errors)
+        raise typer.Exit(1) from error
 
 
 def main_process() -> bool:
@@ -101,12 +104,8 @@ def _run(job: dict[str, Any], out: Path, *, fresh: bool, as_json: bool) -> None:
     words = {name: value for name, value in job.items() if name != "params"}
     prepare_folder(out, words | job["params"], fresh=fresh)
     began = time.monotonic()
-    try:
-        with Progress(quiet=as_json) as progress, watching(progress):
-            pretrainer, data = _fit(job, out)
-    except TrainingError as error:
-        say(f"Error: {error}", to=errors)
-        raise typer.Exit(1) from error
+    with Progress(quiet=as_json) as progress, watching(progress):
+        pretrainer, data = _fit(job, out)
     run = {
         "seed": pretrainer.seed_, "precision": pretrainer.dtype, "device": pretrainer.device,
         "processes": os.environ.get("WORLD_SIZE", "1"), "data": data.name,
@@ -171,8 +170,8 @@ def _say_alone() -> None:
     environment = os.environ
     if "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
         say(
-            "accelerate launch started a single process. Several on CPUs: torchrun "
-            "--nproc-per-node 2 -m eegfound pretrain …",
+            "accelerate launch started a single process. Several on CPUs: accelerate launch "
+            "--multi_gpu --num_processes 2 -m eegfound pretrain … --device cpu",
             to=errors,
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,20 @@ from eegfound.models.files import fingerprint, read_metadata, read_tensors
 from eegfound.models.loading import load_encoder
 from eegfound.models.randomness import seeded_torch
 from eegfound.pretraining.arrays import ArraySource
+from eegfound.pretraining.batches import Windows
 from eegfound.pretraining.held_out import hold_out, is_source
-from eegfound.pretraining.keeping import OBJECTIVES, encoder_state, split_stages
+from eegfound.pretraining.keeping import (
+    OBJECTIVES,
+    encoder_state,
+    history_summary,
+    plain,
+    split_stages,
+)
+from eegfound.pretraining.measures import measured
 from eegfound.pretraining.options import (
     StageOptions,
     choose_stages,
+    of_stage,
     resolve_stage,
     share_epochs,
     stages_of,
@@ -68,7 +78,7 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
     options = stage_options(estimator, again=again, last=not fresh)
     setup = Setup(
         model=estimator._model(), size=start.size, config=start.config, options=options,
-        source=source, train=index, held_out=held_out,
+        params=_objective_params(estimator, start), source=source, train=index, held_out=held_out,
         micro_batch_size=micro_batch_size(estimator), random_state=seed, start=start.stages,
         encoder=start.encoder, fixed_rate=again, carried={} if fresh else estimator._carried,
     )  # fmt: skip
@@ -90,11 +100,48 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
     estimator.objective_ = trained.objectives[list(options)[-1]]
     estimator.encoder_ = estimator.objective_.kept
     estimator.history_, estimator.best_ = trained.rows, trained.best
-    estimator._carried = trained.carried
+    estimator._carried, estimator._params = trained.carried, dict(setup.params)
     estimator.n_steps_ = sum(part["steps"] for part in trained.carried.values())
     estimator.size_, estimator.config_, estimator.seed_ = start.size, dict(start.config), seed
     estimator.record_ = _record(source, held_out)
     estimator.fingerprint_ = fingerprint(trained_state(estimator))
+
+
+def evaluate(estimator: Any, X: Any, stage: str | None) -> dict[str, float]:
+    """Measure one of a fitted estimator's objectives on windows.
+
+    Parameters
+    ----------
+    estimator : FoundationPretrainer
+        Fitted.
+    X : as in its ``fit``
+        Windows.
+    stage : str | None
+        Name of a stage; None is the last one.
+
+    Returns
+    -------
+    dict of str to float
+        Means over windows.
+    """
+    source = source_of(estimator, X, None, reset=False)
+    everything = np.arange(len(source))
+    teach_front_end(estimator, source, everything)
+    names = [each.name for each in stages_of(estimator._model())]
+    trained = estimator.objectives_
+    if stage is None:
+        stage = next(name for name, own in trained.items() if own is estimator.objective_)
+    if stage not in trained:
+        raise SpecError(f"stage={stage!r} was not trained: {list(trained)}.")
+    device, micro = resolve_device(estimator.device), micro_batch_size(estimator)
+    objective = trained[stage]
+    if device != "cpu":
+        objective = copy.deepcopy(objective).to(device)
+    with torch_threads(n_workers(estimator.n_threads)), seeded_torch(estimator.seed_):
+        return measured(
+            objective, Windows(source, everything, 8 * micro, micro), device=device,
+            random_state=estimator.seed_, stage=names.index(stage), n_workers=estimator.n_workers,
+        )  # fmt: skip
 
 
 def check(estimator: Any) -> None:
@@ -224,17 +271,20 @@ class Start:
         States of stages that were trained before.
     encoder : dict | None
         Weights of the encoder.
+    params : dict of str to dict
+        Options of the objectives that were trained before.
     """
 
     size: str
     config: dict[str, Any]
     stages: dict[str, dict[str, Any]]
     encoder: dict[str, Any] | None = None
+    params: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _go_on(estimator: Any) -> Start:
     states = {name: o.state_dict() for name, o in estimator.objectives_.items()}
-    return Start(estimator.size_, estimator.config_, states)
+    return Start(estimator.size_, estimator.config_, states, params=estimator._params)
 
 
 def _start(estimator: Any, seed: int) -> Start:
@@ -254,9 +304,26 @@ def _start(estimator: Any, seed: int) -> Start:
                     f"{metadata['size']!r}; asked for: {model.name!r}, size={estimator.size!r}."
                 )
             config = {**metadata.get("config", {}), **config}
-            return Start(metadata["size"], config, split_stages(read_tensors(given)))
+            states = split_stages(read_tensors(given))
+            params = metadata.get("objective_params", {})
+            return Start(metadata["size"], config, states, params=params)
     loaded = load_encoder(model, size=estimator.size, checkpoint=given, config=config, seed=seed)
     return Start(loaded.size, dict(loaded.config), {}, loaded.network.state_dict())
+
+
+def _objective_params(estimator: Any, start: Start) -> dict[str, dict[str, Any]]:
+    """Return the options of every stage's objective: given, else as trained before."""
+    model = estimator._model()
+    names = [stage.name for stage in stages_of(model)]
+    given = {"objective_params": estimator.objective_params}
+    return {
+        stage.name: {
+            **resolve_stage(model, stage, given, estimator.recipe, names).objective_params,
+            **start.params.get(stage.name, {}),
+            **(of_stage("objective_params", estimator.objective_params, stage.name, names) or {}),
+        }
+        for stage in stages_of(model)
+    }
 
 
 def _record(source: Any, held_out: np.ndarray) -> dict[str, Any]:
@@ -269,13 +336,17 @@ def _record(source: Any, held_out: np.ndarray) -> dict[str, Any]:
 
 def trained_state(estimator: Any) -> dict[str, Any]:
     """Return the tensors that a Transformer's network takes."""
-    return encoder_state(estimator.encoder_, estimator._model(), estimator.size_, estimator.config_)
+    config = _kept_config(estimator)
+    return encoder_state(estimator.encoder_, estimator._model(), estimator.size_, config)
+
+
+def _kept_config(estimator: Any) -> dict[str, Any]:
+    """Return the options of the network that is kept, beyond those of its size."""
+    return {**estimator.config_, **estimator.objective_.kept_config}
 
 
 def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
     """Return what is written about the weights of a fitted estimator."""
-    from eegfound.pretraining.keeping import history_summary, plain
-
     model = estimator._model()
     told = (
         "stages", "recipe", "micro_batch_size", "window_seconds", "dtype", "validation_fraction",
@@ -284,10 +355,11 @@ def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
     recipe = {name: getattr(estimator, name) for name in told}
     recipe = {name: value for name, value in recipe.items() if value is not None}
     front_end = estimator._params_for(front_end=True)
+    config = {**model.sizes[estimator.size_], **_kept_config(estimator)}
     return {
         "model": model.name,
         "size": estimator.size_,
-        "config": plain({**model.sizes[estimator.size_], **estimator.config_}, "model_params"),
+        "config": plain(config, "model_params"),
         "front_end": plain(front_end, "model_params"),
         "recipe": plain({**recipe, "random_state": estimator.seed_}, "A parameter"),
         "record": plain(estimator.record_, "The contamination record"),
@@ -295,5 +367,6 @@ def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
         "n_steps": estimator.n_steps_,
         "history": history_summary(estimator.history_),
         "stages": list(estimator.objectives_),
+        "objective_params": plain(estimator._params, "objective_params"),
         **more,
     }

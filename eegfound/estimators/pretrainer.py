@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from eegfound.base import SpecError
-from eegfound.estimators._handle import resolve_device
 from eegfound.estimators._reading import WindowEstimator
-from eegfound.estimators._threads import n_workers as n_torch_threads
-from eegfound.estimators._threads import torch_threads
 from eegfound.models import get_model, load_object
 from eegfound.models.files import save_weights
-from eegfound.models.randomness import seeded_torch
 from eegfound.models.trained import TrainedWeights
 
 
@@ -159,6 +153,8 @@ class FoundationPretrainer(WindowEstimator):
     ...     encoder.fit_transform(X).shape
     (8, 16)
     """
+
+    __metadata_request__partial_fit: ClassVar = {"groups": True}
 
     def __init__(
         self,
@@ -303,29 +299,10 @@ class FoundationPretrainer(WindowEstimator):
         dict of str to float
             Means over windows: ``total``, the model's own measures, and ``…_trivial``.
         """
-        from eegfound.estimators import _pretraining
-        from eegfound.pretraining.batches import Windows
-        from eegfound.pretraining.measures import measured
-        from eegfound.pretraining.options import stages_of
+        from eegfound.estimators._pretraining import evaluate
 
         self._check_fitted()
-        source = _pretraining.source_of(self, X, None, reset=False)
-        _pretraining.teach_front_end(self, source, np.arange(len(source)))
-        names = [each.name for each in stages_of(self._model())]
-        if stage is None:
-            stage = next(name for name, o in self.objectives_.items() if o is self.objective_)
-        if stage not in self.objectives_:
-            raise SpecError(f"stage={stage!r} was not trained: {list(self.objectives_)}.")
-        device, micro = resolve_device(self.device), _pretraining.micro_batch_size(self)
-        objective = self.objectives_[stage]
-        if device != "cpu":
-            objective = copy.deepcopy(objective).to(device)
-        with torch_threads(n_torch_threads(self.n_threads)), seeded_torch(self.seed_):
-            return measured(
-                objective, Windows(source, np.arange(len(source)), 8 * micro, micro),
-                device=device, random_state=self.seed_, stage=names.index(stage),
-                n_workers=self.n_workers,
-            )  # fmt: skip
+        return evaluate(self, X, stage)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the objective's loss on windows: greater is better.

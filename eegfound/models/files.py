@@ -199,12 +199,15 @@ def save_weights(
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: the suite writes .safetensors files only.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.touch()
+    mode = part.stat().st_mode  # as for any file; safetensors lets nobody else read its own
     try:
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in state.items()},
             part,
             metadata={"format": FORMAT, "eegfound": json.dumps(dict(metadata), sort_keys=True)},
         )
+        part.chmod(mode)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

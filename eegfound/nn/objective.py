@@ -41,6 +41,11 @@ class Objective(nn.Module):
         """The network that is saved: the encoder, or what follows its mean (momentum)."""
         return self.encoder
 
+    @property
+    def kept_config(self) -> dict[str, Any]:
+        """In what the configuration of the kept network differs from that of its size."""
+        return {}
+
     def forward(self, batch: SignalBatch, *, generator: torch.Generator | None = None) -> Any:
         """Compute the losses of a batch.
 

@@ -57,7 +57,9 @@ def accelerated(given: Any, *, device: str, dtype: str) -> Iterator[Any]:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState, GradientState, PartialState
     except ImportError as error:
-        raise ImportError("Pretraining needs accelerate: pip install accelerate") from error
+        raise ImportError(
+            "Pretraining needs accelerate: pip install eegfound[pretraining]"
+        ) from error
     if given is not None:
         if not isinstance(given, Accelerator):
             raise SpecError(f"accelerator={given!r} is no accelerate.Accelerator.")

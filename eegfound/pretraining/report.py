@@ -72,7 +72,7 @@ class Drawing:
         Drawing
             With plain arrays.
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             name: _array(found[name])
             for name in ("signal", "reconstruction", "hidden", "code_use")
             if found.get(name) is not None

@@ -13,6 +13,7 @@ import torch
 
 from eegfound.base import SignalWarning, SpecError
 from eegfound.estimators._averaging import Averaging
+from eegfound.estimators._batches import Job
 from eegfound.estimators._observers import watchers
 from eegfound.estimators._resume import described, training_digest
 from eegfound.estimators._schedule import LearningRate, optimizer_options
@@ -24,6 +25,9 @@ from eegfound.pretraining.options import StageOptions, stages_of
 from eegfound.pretraining.progress import BestWeights, Metrics, MetricsLog
 from eegfound.pretraining.source import WindowSource
 from eegfound.pretraining.state import StateFolder, TrainingState
+
+#: Windows of the batch that an objective is prepared with.
+MOST_PREPARED = 256
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Setup:
         Options of the network beyond the size's.
     options : mapping of str to StageOptions
         Of the stages that are trained, by name.
+    params : mapping of str to mapping
+        Options of the objective of every stage of the model.
     source : WindowSource
         Windows.
     train, held_out : ndarray of int
@@ -62,6 +68,7 @@ class Setup:
     size: str
     config: Mapping[str, Any]
     options: Mapping[str, StageOptions]
+    params: Mapping[str, Mapping[str, Any]]
     source: WindowSource
     train: np.ndarray
     held_out: np.ndarray
@@ -159,6 +166,7 @@ class Trainer:
         self.setup, self.estimator, self.accelerator = setup, estimator, accelerator
         self.device, self.metrics = device, metrics
         self.folder: StateFolder | None = None
+        self._taken = False
         self.trained = Trained({}, metrics.rows, {}, dict(setup.carried))
 
     def run(self) -> Trained:
@@ -173,16 +181,15 @@ class Trainer:
                 objective.load_state_dict(self.setup.start[stage.name])
                 self.trained.objectives[stage.name] = objective
         for objective in self.trained.objectives.values():
-            objective.cpu().eval()
+            objective.eval()
         self.trained.rows = self.metrics.rows
         return self.trained
 
     def _build(self, number: int, stage: PretrainingStage) -> Any:
         setup = self.setup
-        options = setup.options.get(stage.name)
         return build_objective(
             setup.model, stage, size=setup.size, config=setup.config,
-            previous=self.trained.objectives, params=options.objective_params if options else {},
+            previous=self.trained.objectives, params=setup.params[stage.name],
             seed=seeds(setup.random_state, Purpose.BUILD, number)[0],
         )  # fmt: skip
 
@@ -198,7 +205,12 @@ class Trainer:
         if name in setup.start:
             objective.load_state_dict(setup.start[name])
         elif setup.encoder is not None:
-            give_encoder(objective, setup.encoder)
+            self._taken |= give_encoder(objective, setup.encoder)
+            if not self._taken and name == list(setup.options)[-1]:
+                raise SpecError(
+                    f"checkpoint= fits the encoder of none of the stages {list(setup.options)}: "
+                    "check size= and model_params=."
+                )
         windows = setup.windows(setup.train, name)
         held_out = setup.windows(setup.held_out, name) if len(setup.held_out) else None
         objective.to(self.device)
@@ -227,7 +239,8 @@ class Trainer:
             self.folder.drop_current()
 
     def _keep(self, name: str, objective: Any, best: Any, carried: Any) -> None:
-        self.trained.objectives[name] = objective
+        # Back to the CPU, where the next stage is built from it.
+        self.trained.objectives[name] = objective.cpu()
         self.trained.best[name], self.trained.carried[name] = best, carried
 
     def _prepare(self, number: int, objective: Any, windows: Windows) -> None:
@@ -237,7 +250,9 @@ class Trainer:
         largest = max(jobs, key=lambda job: len(job.epochs))
         seed_torch(seeds(self.setup.random_state, Purpose.PREPARE, number)[0], self.device)
         objective.eval()
-        objective.prepare(Part(0, largest).batch(self.device))
+        few = min(len(largest.epochs), MOST_PREPARED)
+        shown = Job(largest.epochs[:few], largest.electrodes, largest.signal[:few])
+        objective.prepare(Part(0, shown).batch(self.device))
 
     def _net(self, number: int, name: str, objective: Any, windows: Windows) -> PretrainingNet:
         setup, estimator, options = self.setup, self.estimator, self.setup.options[name]
@@ -271,6 +286,7 @@ class Trainer:
         optimizer: dict[str, Any] = optimizer_options(options)  # type: ignore[arg-type]
         if options.optimizer != "sgd":
             optimizer["optimizer__betas"] = options.betas
+            optimizer["optimizer__fused"] = torch.device(self.device).type in ("cpu", "cuda")
         return PretrainingNet(
             objective, accelerator=self.accelerator, stage=name, stage_number=number,
             random_state=setup.random_state, place=self.device, n_workers=estimator.n_workers,
@@ -289,6 +305,7 @@ class Trainer:
         return training_digest(
             [setup.train, setup.held_out], setup.model.name, setup.size,
             sorted(setup.config.items()), list(setup.options.items()),
+            sorted((k, sorted(v.items())) for k, v in setup.params.items()),
             setup.source.digest(), setup.micro_batch_size, setup.random_state, start,
             setup.fixed_rate, [(k, v["steps"]) for k, v in sorted(setup.carried.items())],
             bool(estimator.early_stopping), estimator.patience, self.accelerator.mixed_precision,
@@ -305,24 +322,25 @@ def save_every(estimator: Any) -> float:
     return int(value) if isinstance(value, int | np.integer) else float(value)
 
 
-def give_encoder(objective: Any, state: Mapping[str, Any]) -> None:
+def give_encoder(objective: Any, state: Mapping[str, Any]) -> bool:
     """Let the encoder of an objective, and what is kept of it, begin with given weights.
 
     Tensors that only the objective's network has (a token for hidden patches) stay fresh.
 
-    Raises
-    ------
-    SpecError
-        If the weights are those of another network.
+    Returns
+    -------
+    bool
+        False where the stage trains another network (a tokenizer): it stays as it is.
     """
-    for network in {id(n): n for n in (objective.encoder, objective.kept)}.values():
+    networks = {id(n): n for n in (objective.encoder, objective.kept)}.values()
+    fitting = []
+    for network in networks:
         own = network.state_dict()
         common = [name for name in own if name in state and own[name].shape == state[name].shape]
         if len(common) < 0.5 * len(state):
-            raise SpecError(
-                f"checkpoint= has {len(state)} tensors of which only {len(common)} fit the "
-                "objective's encoder: check size= and model_params=."
-            )
-        with torch.no_grad():
-            for name in common:
-                own[name].copy_(state[name])
+            return False
+        fitting += [(own[name], state[name]) for name in common]
+    with torch.no_grad():
+        for mine, given in fitting:
+            mine.copy_(given)
+    return True

@@ -169,3 +169,33 @@ def _the_objective_learns(subject: Subject) -> None:
     assert min(totals[3:]) < first, f"six steps on one batch raise the loss: {first}, {totals}"
     unknown = objective.no_weight_decay() - {name for name, _ in objective.named_parameters()}
     assert not unknown, f"the objective's no_weight_decay names no parameter: {unknown}"
+
+
+@check
+def _forward_leaves_the_objective_as_it_was(subject: Subject) -> None:
+    # What training changes beside gradients is changed after a step, once for all parts.
+    import torch
+
+    from eegfound.models.randomness import seeded_torch
+    from eegfound.pretraining.options import stages_of
+    from eegfound.pretraining.trainer import build_objective
+
+    if subject.model.objective is None and not subject.model.stages:
+        return
+    batch = subject.batch()
+    previous: dict[str, torch.nn.Module] = {}
+    with seeded_torch(0):
+        for stage in stages_of(subject.model):
+            objective = build_objective(
+                subject.model, stage, size=subject.size, config={}, previous=previous,
+                params=dict(stage.defaults.get("objective_params", {})), seed=0,
+            )  # fmt: skip
+            objective.prepare(batch)
+            objective.start_epoch(0, 1)
+            objective.train()
+            before = {k: v.clone() for k, v in objective.state_dict().items() if torch.is_tensor(v)}
+            objective(batch, generator=torch.Generator().manual_seed(0)).total.backward()
+            after = objective.state_dict()
+            moved = [k for k, v in before.items() if not torch.equal(v, after[k])]
+            assert not moved, f"stage {stage.name!r}: forward changed {moved[:5]}"
+            previous[stage.name] = objective

@@ -62,6 +62,8 @@ class TemporalConv(nn.Module):
         Tensor, shape (n, n_patches, 25 * out_chans)
             Time-major: index ``t * out_chans + filter``.
         """
+        if torch.is_grad_enabled() and self.conv1.weight.requires_grad:
+            return self._convolved(patches)
         x = patches
         for conv, norm in (
             (self.conv1, self.norm1),
@@ -71,6 +73,17 @@ class TemporalConv(nn.Module):
             matrix, bias = self._matrices(conv)
             x = F.gelu(self._normalized(F.linear(x, matrix, bias), norm))
         return x
+
+    def _convolved(self, patches: Tensor) -> Tensor:
+        """Do the same as convolutions: the dense matrices would be made in every step."""
+        x = patches[:, None]
+        for conv, norm in (
+            (self.conv1, self.norm1),
+            (self.conv2, self.norm2),
+            (self.conv3, self.norm3),
+        ):
+            x = F.gelu(norm(conv(x)))
+        return x.permute(0, 2, 3, 1).flatten(2)
 
     def _matrices(self, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
         """Return :meth:`_dense`, made once where the convolution is frozen."""

@@ -48,12 +48,15 @@ def test_they_are_made_once_and_follow_every_change(frozen):
     assert not torch.equal(run(rounded, patches), halved)
 
 
-def test_training_makes_them_each_time(frozen):
+def test_training_convolves_and_measuring_in_between_makes_them_each_time(frozen):
     module, made = frozen
     module.requires_grad_(True)
     patches = torch.randn(2, 5, 200)
-    module(patches).sum().backward()
-    run(module, patches)
+    trained = module(patches)
+    trained.sum().backward()
+    assert not made
+    for _ in range(2):
+        torch.testing.assert_close(run(module, patches), trained.detach())
     assert len(made) == 6
     assert module.conv1.weight.grad.abs().sum() > 0
     assert not module._frozen

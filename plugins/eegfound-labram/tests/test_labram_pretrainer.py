@@ -9,6 +9,7 @@ import pytest
 import eegfound as ef
 from eegfound.base import SpecError
 from eegfound.datasets import load_sample
+from eegfound.pretraining.trainer import give_encoder
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,26 @@ def test_the_recipes_are_the_papers():
     assert paper["objective_params"] == published
     paper = second.recipes["paper"]
     assert (paper["lr"], paper["betas"], paper["gradient_clip"]) == (5e-4, (0.9, 0.98), 3.0)
+
+
+def test_the_tokenizers_own_encoder_can_be_kept(fitted, tmp_path):
+    _, X, info = fitted
+    params = {"size": "tiny", "info": info, "max_epochs": 1, "train_batch_size": 6}
+    alone = eegfound_labram.LaBraMPretrainer(**params, stages=["tokenizer"]).fit(X)
+    alone.save(tmp_path / "tokenizer.safetensors")
+    path = tmp_path / "tokenizer.safetensors"
+    embedded = ef.make_transformer("labram", checkpoint=path, info=info).fit_transform(X)
+    assert np.isfinite(embedded).all()
+
+
+def test_weights_of_an_encoder_are_for_the_stage_they_fit(fitted):
+    pre, X, info = fitted
+    pre = eegfound_labram.LaBraMPretrainer(
+        checkpoint=pre.to_checkpoint(), info=info, max_epochs=2, lr=1e-12, lr_schedule="constant",
+        warmup=0, weight_decay=0.0, objective_params={"wide": False}, train_batch_size=6,
+    ).fit(X)  # fmt: skip
+    begun = fitted[0].encoder_.state_dict()
+    found = pre.encoder_.state_dict()
+    assert list(pre.objectives_) == ["tokenizer", "masked"]
+    np.testing.assert_allclose(found["cls_token"], begun["cls_token"], atol=1e-6)
+    assert not give_encoder(pre.objectives_["tokenizer"], {"another": begun["cls_token"]})
