@@ -36,7 +36,7 @@ BASELINES = ("band_power", "tangent_space", "tangent_space_recentred")
 #: Name, band of the covariances, loader; windows of 4 s, 24 of each recording at most.
 TASKS = {
     "eegmat": ("eegmat", (4, 13), lambda: load_eegmat(windows_per_recording=12)),
-    "adhd": ("adhd_children", (4, 30), lambda: load_adhd(windows_per_recording=12)),
+    "adhd": ("adhd", (4, 30), lambda: load_adhd(windows_per_recording=12)),
     "left_right": ("eegmmidb", (8, 30), lambda: load_eegmmidb(task="left_right")),
     "eyes": ("eegmmidb", (4, 30), lambda: load_eegmmidb(task="eyes")),
     "sample": ("eegmat", (4, 13), ef.datasets.load_sample),
@@ -67,12 +67,12 @@ def embed(model: str, X: np.ndarray, info: Any, **params: Any) -> np.ndarray:
 
 def seen_subjects(encoder: Any, dataset: str) -> set[str]:
     """Return the subjects of a data set that went into a checkpoint."""
-    record = encoder.encoder_.record or {}
+    record = {} if encoder.load_report_ is None else encoder.load_report_.record
     return {
         str(subject)
         for entry in record.get("datasets", ())
         if entry["name"] == dataset
-        for subject in entry["subjects"]
+        for subject in entry.get("subjects", ())
     }
 
 

@@ -257,6 +257,22 @@ def test_contamination_record(toy):
     assert pretraining_status([{"model": "gone", "weights": "x"}], card) == "unknown"
 
 
+def test_contamination_by_subject():
+    card = get_card("eegmmidb")
+    own = {"model": "toy", "weights": "/home/me/own.safetensors"}
+
+    def status(subjects, **seen):
+        return pretraining_status([own | {"seen": seen}], card, subjects)
+
+    assert status([1, 2], eegmmidb=["2", "3"]) == "seen in pretraining"
+    assert status([1, 4], eegmmidb=["2", "3"]) == "other subjects seen in pretraining"
+    assert status([1, 4], eegmmidb=None) == "seen in pretraining"
+    assert status(None, eegmmidb=["2", "3"]) == "seen in pretraining"
+    assert status([1, 2], adhd=["v1p"]) == "not in the pretraining record"
+    both = [own | {"seen": {"eegmmidb": ["9"]}}, own | {"weights": "other"}]
+    assert pretraining_status(both, card, [1]) == "unknown"
+
+
 def test_lr_on_top_of_scaler_needs_no_info(sample):
     X, y, groups, _ = sample
     flat = FunctionTransformer(lambda X: np.log(X.var(-1)))

@@ -103,8 +103,12 @@ def _values(estimator: Any, X: np.ndarray, groups: np.ndarray) -> list[float]:
     return respond(estimator, "predict_proba", X, groups)[:, 1].tolist()
 
 
-def weights(estimator: Any) -> Iterator[dict[str, str]]:
-    """Yield which weights the encoders of a fitted pipeline used."""
+def weights(estimator: Any) -> Iterator[dict[str, Any]]:
+    """Yield which weights the encoders of a fitted pipeline used, and what these have seen.
+
+    ``model``, ``weights`` and, where a file tells it, ``seen``: the subjects of each
+    data set (None: nobody said which).
+    """
     seen: set[int] = set()
     todo = [estimator]
     while todo:
@@ -119,7 +123,12 @@ def weights(estimator: Any) -> Iterator[dict[str, str]]:
         elif isinstance(thing, BaseEstimator):
             if hasattr(thing, "weights_") and hasattr(thing, "fingerprint_"):
                 model = getattr(thing, "model", None) or getattr(thing, "default_model", None)
-                yield {"model": str(model), "weights": str(thing.weights_)}
+                told: dict[str, Any] = {"model": str(model), "weights": str(thing.weights_)}
+                report = getattr(thing, "load_report_", None)
+                if report is not None and report.record.get("datasets"):
+                    sets = report.record["datasets"]
+                    told["seen"] = {each["name"]: each.get("subjects") for each in sets}
+                yield told
             else:
                 todo.extend(vars(thing).values())
 

@@ -17,6 +17,7 @@ _SHORT = {
     "": "-",
     "random weights": "random",
     "seen in pretraining": "SEEN",
+    "other subjects seen in pretraining": "other subjects",
     "not in the pretraining record": "not seen",
 }
 _STYLE = {"foundation": "bold", "chance": "dim"}

@@ -40,41 +40,65 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def pretraining_status(weights: Iterable[dict[str, str]], card: DatasetCard | None) -> str:
+def pretraining_status(
+    weights: Iterable[dict[str, Any]],
+    card: DatasetCard | None,
+    subjects: Iterable[Any] | None = None,
+) -> str:
     """Say whether a dataset was among the pretraining data of some weights.
 
     Parameters
     ----------
     weights : iterable of dict
-        ``model`` and ``weights`` of each encoder (:func:`cells.weights`).
+        ``model``, ``weights`` and ``seen`` of each encoder (:func:`cells.weights`).
     card : DatasetCard | None
         The dataset; None when nobody named it.
+    subjects : iterable | None
+        Subjects that are used; None where they have no names.
 
     Returns
     -------
     str
         ``""`` without encoders, otherwise ``"random weights"``, ``"seen in
-        pretraining"``, ``"not in the pretraining record"`` or ``"unknown"``.
-        With several encoders, the most serious of these.
+        pretraining"``, ``"other subjects seen in pretraining"``, ``"not in the
+        pretraining record"`` or ``"unknown"``. With several encoders, the most
+        serious of these.
     """
-    found = {_status(item["model"], item["weights"], card) for item in weights}
-    for status in ("seen in pretraining", "unknown", "not in the pretraining record"):
+    named = None if subjects is None else {_plain(str(subject)) for subject in subjects}
+    found = {_status(item, card, named) for item in weights}
+    for status in (
+        "seen in pretraining",
+        "unknown",
+        "other subjects seen in pretraining",
+        "not in the pretraining record",
+    ):
         if status in found:
             return status
     return "random weights" if found else ""
 
 
-def _status(model: str, weights: str, card: DatasetCard | None) -> str:
+def _status(item: dict[str, Any], card: DatasetCard | None, subjects: set[str] | None) -> str:
     from eegfound.models import get_model
 
-    if weights == "random":
+    if item["weights"] == "random":
         return "random weights"
-    try:
-        record = get_model(model).checkpoint(weights).pretraining_datasets
-    except (ModelNotFoundError, SpecError):  # somebody's own file
-        return "unknown"
+    record = item.get("seen")
+    if not record:
+        try:
+            names = get_model(item["model"]).checkpoint(item["weights"]).pretraining_datasets
+        except (ModelNotFoundError, SpecError):  # somebody's own file
+            return "unknown"
+        record = dict.fromkeys(names)
     if card is None or not record:
         return "unknown"
     ours = {_plain(name) for name in (card.name, card.title, *card.aliases)}
-    seen = any(_plain(name) in ours for name in record)
-    return "seen in pretraining" if seen else "not in the pretraining record"
+    mine = [who for name, who in record.items() if _plain(name) in ours]
+    if not mine:
+        return "not in the pretraining record"
+    seen = {_plain(str(subject)) for who in mine for subject in who or ()}
+    told = all(mine) and bool(subjects)  # else nobody can tell people apart
+    return (
+        "other subjects seen in pretraining"
+        if told and subjects is not None and not subjects & seen
+        else "seen in pretraining"
+    )

@@ -80,7 +80,7 @@ def assemble(
     fold_rows = [_fold_row(problem, labels[outcome[0]], *outcome) for outcome in outcomes]
     predictions = _predictions(problem, outcomes)
     card = get_card(problem.dataset) if problem.dataset else None
-    used: dict[str, list[dict[str, str]]] = {}
+    used: dict[str, list[dict[str, Any]]] = {}
     for name, _, record in outcomes:
         used[name] = used.get(name) or list(record["weights"])
     mean, limit = chance(
@@ -102,7 +102,10 @@ def assemble(
             for label, count in zip(problem.classes, np.bincount(problem.codes))
         },
         "weights": used,
-        "pretraining": {name: pretraining_status(items, card) for name, items in used.items()},
+        "pretraining": {
+            name: pretraining_status(items, card, np.unique(problem.groups))
+            for name, items in used.items()
+        },
         "pipelines": {name: describe(estimator) for name, estimator in pipelines.items()},
     }
     return BenchmarkResults(
