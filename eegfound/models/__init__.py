@@ -18,9 +18,9 @@ from eegfound.models.spec import (
     Checkpoint,
     FoundationModel,
     InputSpec,
-    PretrainingStage,
     load_object,
 )
+from eegfound.models.stages import PretrainingStage
 
 __all__ = [
     "API_VERSION",
