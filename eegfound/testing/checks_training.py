@@ -176,6 +176,7 @@ def _forward_leaves_the_objective_as_it_was(subject: Subject) -> None:
     # What training changes beside gradients is changed after a step, once for all parts.
     import torch
 
+    from eegfound.estimators import make_pretrainer
     from eegfound.models.randomness import seeded_torch
     from eegfound.pretraining.options import stages_of
     from eegfound.pretraining.trainer import build_objective
@@ -185,7 +186,8 @@ def _forward_leaves_the_objective_as_it_was(subject: Subject) -> None:
     batch = subject.batch()
     previous: dict[str, torch.nn.Module] = {}
     with seeded_torch(0):
-        for stage in stages_of(subject.model):
+        # The Pretrainer knows which stages this size has.
+        for stage in stages_of(make_pretrainer(subject.model.name, size=subject.size)._model()):
             objective = build_objective(
                 subject.model, stage, size=subject.size, config={}, previous=previous,
                 params=dict(stage.defaults.get("objective_params", {})), seed=0,
