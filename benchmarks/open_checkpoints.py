@@ -5,7 +5,7 @@ every fourth subject out, never touches EEGMAT, and trains each model's small si
 defaults of its stages. Killed and started again, it goes on. Writes for each model its
 weights, its metrics and what it reaches on the subjects that were left out.
 
-    EEGFOUND_DATA=… python benchmarks/open_checkpoints.py OUT [--models labram …]
+    EEGFOUND_DATA=… python benchmarks/open_checkpoints.py OUT [--models labram …] [--passes N]
 
 ``benchmarks/bench_pretrained.py`` then tells what the weights are worth.
 """
@@ -58,9 +58,10 @@ def left_out(store: Corpus) -> list[str]:
     return [name for names in by_set.values() for name in names[EVERY - 1 :: EVERY]]
 
 
-def train(name: str, store: Corpus, out: Path) -> None:
+def train(name: str, store: Corpus, out: Path, passes: int | None) -> None:
     """Train one model, and tell what it reaches on unseen subjects."""
-    size, passes = MODELS[name]
+    size, usual = MODELS[name]
+    passes = passes or usual
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     unseen = left_out(store)
@@ -95,13 +96,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--passes", type=int, help="over the data, in all stages together")
     args = parser.parse_args()
     store = corpus(args.out / "corpus")
     print(store.summary().to_string())
     for name in args.models:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            train(name, store, args.out)
+            train(name, store, args.out, args.passes)
 
 
 if __name__ == "__main__":
