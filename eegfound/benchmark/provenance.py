@@ -40,6 +40,13 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def _person(name: str) -> str:
+    """Return a subject as it is compared: 7, "007", "S007" and "sub-07" are one."""
+    text = _plain(name)
+    found = re.fullmatch(r"(?:subject|subj|sub|s)?0*(\d+)", text)
+    return found[1] if found else text
+
+
 def pretraining_status(
     weights: Iterable[dict[str, Any]],
     card: DatasetCard | None,
@@ -64,7 +71,7 @@ def pretraining_status(
         pretraining record"`` or ``"unknown"``. With several encoders, the most
         serious of these.
     """
-    named = None if subjects is None else {_plain(str(subject)) for subject in subjects}
+    named = None if subjects is None else {_person(str(subject)) for subject in subjects}
     found = {_status(item, card, named) for item in weights}
     for status in (
         "seen in pretraining",
@@ -94,8 +101,9 @@ def _status(item: dict[str, Any], card: DatasetCard | None, subjects: set[str] |
     ours = {_plain(name) for name in (card.name, card.title, *card.aliases)}
     mine = [who for name, who in record.items() if _plain(name) in ours]
     if not mine:
-        return "not in the pretraining record"
-    seen = {_plain(str(subject)) for who in mine for subject in who or ()}
+        # Arrays have no name: nobody can tell what they hold.
+        return "unknown" if {"array", "unknown"} & set(record) else "not in the pretraining record"
+    seen = {_person(str(subject)) for who in mine for subject in who or ()}
     told = all(mine) and bool(subjects)  # else nobody can tell people apart
     return (
         "other subjects seen in pretraining"

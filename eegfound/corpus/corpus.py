@@ -209,6 +209,9 @@ class Corpus:
                 own = self.index["dataset"].to_numpy(dtype=object) == dataset
             else:
                 own = (full == f"{dataset}/{same_subject(last)}") | (alone == same_subject(text))
+                if "also_in" in self.index:
+                    full_name = f"{dataset}/{same_subject(last)}"
+                    own |= np.array([full_name in names for names in self.index["also_in"]], bool)
             if not own.any():
                 raise SpecError(
                     f"{name}: {subject!r} is not in {self.path}; there are "
@@ -351,6 +354,17 @@ def contamination(index: pd.DataFrame, seconds: np.ndarray) -> dict[str, Any]:
                 "hours": round(float(seconds[mine].sum()) / 3600, 4),
             }
         )
+    # A copy was not kept, but what it holds is there: its set and subject were seen, too.
+    own_names = {f"{d}/{s}" for d, s in zip(index["dataset"], index["subject"])}
+    copies = {name for names in index.get("also_in", ()) for name in names} - own_names
+    for name in sorted(copies, key=_natural):
+        dataset, _, subject = name.rpartition("/")
+        mine_too = next((each for each in told if each["name"] == dataset), None)
+        if mine_too is None:
+            mine_too = {"name": dataset, "licence": "", "citation": "", "subjects": [],
+                        "n_recordings": 0, "hours": 0.0}  # fmt: skip
+            told.append(mine_too)
+        mine_too["subjects"] = sorted({*mine_too["subjects"], subject}, key=_natural)
     return {"datasets": told, "hours": round(float(np.sum(seconds)) / 3600, 4)}
 
 

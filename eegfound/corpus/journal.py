@@ -40,7 +40,8 @@ INDEX_SCHEMA = pa.schema(
         ("ch_names", pa.list_(pa.string())), ("seconds", pa.float64()),
         ("usable_seconds", pa.float64()), ("rejected", _INTERVALS),
         ("left_out", pa.list_(pa.list_(pa.string()))), ("file", pa.string()),
-        ("also_known_as", pa.list_(pa.string())), ("sha256", pa.string()),
+        ("also_known_as", pa.list_(pa.string())),
+        ("also_in", pa.list_(pa.string())), ("sha256", pa.string()),
         ("unit", pa.string()), ("licence", pa.string()), ("citation", pa.list_(pa.string())),
         ("settings", pa.string()), ("notes", pa.list_(pa.string())),
     ]
@@ -148,11 +149,16 @@ class Journal:
     def write_index(self) -> None:
         """Make the tables that readers open."""
         copies: dict[str, list[str]] = {}
+        people: dict[str, list[str]] = {}
         for entry in self.of_kind("duplicate"):
             copies.setdefault(entry["of"], []).append(entry["file"])
+            people.setdefault(entry["of"], []).append(f"{entry['dataset']}/{entry['subject']}")
         rows = [
             {name: entry.get(name) for name in INDEX_SCHEMA.names}
-            | {"also_known_as": copies.get(entry["recording"], [])}
+            | {
+                "also_known_as": copies.get(entry["recording"], []),
+                "also_in": people.get(entry["recording"], []),
+            }
             for entry in sorted(
                 self.of_kind("recording"), key=lambda e: (e["dataset"], e["recording"])
             )

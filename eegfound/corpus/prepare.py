@@ -253,6 +253,18 @@ class _Run:
                     {k: entry[k] for k in ("key", "file", "dataset")} | {"kind": "excluded"}
                 )
 
+        # A copy of somebody who is excluded may be kept under another name.
+        gone = {
+            entry["of"] for entry in self.journal.of_kind("duplicate")
+            if entry["dataset"] == self.task.dataset and entry["subject"] in self.task.excluded
+        }  # fmt: skip
+        kept = [e["recording"] for e in self.journal.of_kind("recording") if e["recording"] in gone]
+        if kept:
+            raise CorpusError(
+                f"exclude_subjects: {kept} are recordings of excluded subjects, kept under another "
+                "subject or set: exclude them there, too."
+            )
+
     def _remember(self, entry: dict[str, Any]) -> None:
         self.known.add(entry["recording"], entry["seconds"], entry["signature"])
         self.contents[entry["content"]] = entry["recording"]

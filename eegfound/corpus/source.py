@@ -120,6 +120,11 @@ class CorpusSource:
         return np.array(codes, dtype=np.int32)[self._layout.recording]
 
     @property
+    def model(self) -> str:
+        """Name of the model that windows are made for."""
+        return self._model.name
+
+    @property
     def n_montages(self) -> int:
         """How many different ways into the model there are."""
         return len(self._plans)

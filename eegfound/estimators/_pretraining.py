@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -11,21 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from eegfound.base import CheckpointError, SpecError
+from eegfound.base import CheckpointError, SpecError, as_channel_info
 from eegfound.estimators._handle import resolve_device
 from eegfound.estimators._threads import n_workers, torch_threads
+from eegfound.estimators._trained import BY_STAGE, settings_of, trained_state
 from eegfound.models import FoundationModel
 from eegfound.models.files import fingerprint, read_metadata, read_tensors
 from eegfound.models.loading import load_encoder
 from eegfound.models.randomness import seeded_torch
 from eegfound.pretraining.arrays import ArraySource
 from eegfound.pretraining.batches import Windows
+from eegfound.pretraining.contamination import UNTOLD, merged_record
 from eegfound.pretraining.held_out import hold_out, is_source
 from eegfound.pretraining.keeping import (
     OBJECTIVES,
-    encoder_state,
-    history_summary,
-    plain,
     split_stages,
 )
 from eegfound.pretraining.measures import measured
@@ -41,11 +41,6 @@ from eegfound.pretraining.processes import accelerated
 from eegfound.pretraining.progress import Metrics
 from eegfound.pretraining.trainer import Setup, Trainer
 
-#: Parameters whose None means: the recipe's, else the stage's.
-BY_STAGE = (
-    "max_epochs", "train_batch_size", "optimizer", "betas", "lr", "min_lr", "lr_schedule",
-    "warmup", "weight_decay", "gradient_clip", "ema_decay", "objective_params",
-)  # fmt: skip
 #: Windows of a forward pass, where nobody said.
 MICRO_BATCH = 32
 
@@ -73,8 +68,13 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
         seed=seed,
         needed=bool(estimator.early_stopping),
     )
-    teach_front_end(estimator, source, index)
+    if not fresh and source.groups is not None and _is_share(estimator.validation_fraction):
+        # Who was held out stays so: else "held-out" subjects would have been trained on.
+        out = np.isin(np.asarray(source.groups).astype(str), estimator.record_.get("held_out", []))
+        if out.any() and not out.all():
+            index, held_out = np.flatnonzero(~out), np.flatnonzero(out)
     start = _start(estimator, seed) if fresh else _go_on(estimator)
+    teach_front_end(estimator, source, index)
     options = stage_options(estimator, again=again, last=not fresh)
     setup = Setup(
         model=estimator._model(), size=start.size, config=start.config, options=options,
@@ -103,7 +103,8 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
     estimator._carried, estimator._params = trained.carried, dict(setup.params)
     estimator.n_steps_ = sum(part["steps"] for part in trained.carried.values())
     estimator.size_, estimator.config_, estimator.seed_ = start.size, dict(start.config), seed
-    estimator.record_ = _record(source, held_out)
+    estimator._told = settings_of(estimator)
+    estimator.record_ = merged_record(start.record, _record(source, held_out))
     estimator.fingerprint_ = fingerprint(trained_state(estimator))
 
 
@@ -150,6 +151,10 @@ def check(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise SpecError(f"{name}={value!r} must be a whole number from {least}.")
+    for name in ("objective_params", "model_params"):
+        value = getattr(estimator, name)
+        if value is not None and not isinstance(value, Mapping):
+            raise SpecError(f"{name}={value!r} must be a dict of options, or None.")
     micro_batch_size(estimator)
 
 
@@ -200,10 +205,20 @@ def source_of(estimator: Any, X: Any, groups: Any, *, reset: bool) -> Any:
     if is_source(X):
         if groups is not None:
             raise SpecError("groups= goes with arrays; a corpus knows its subjects.")
+        made_for = getattr(X, "model", None)
+        if made_for not in (None, estimator._model().name):
+            raise SpecError(
+                f"X is a source of windows for {made_for!r}, not for {estimator._model().name!r}: "
+                "pass the corpus itself."
+            )
         if reset:
             estimator.plan_, estimator.front_end_, estimator.ch_names_ = None, None, None
-        return X
+        return copy.copy(X)  # what its front end learns here is ours
     reset = reset or estimator.plan_ is None  # fitted on a source: this is the first array
+    if not reset and estimator.info is not None:
+        stated, known = as_channel_info(estimator.info), estimator.plan_.info
+        if (stated.ch_names, stated.sfreq) != (known.ch_names, known.sfreq):
+            raise SpecError("info= is another one than in fit: windows must have its channels.")
     X = estimator._read(X, reset=reset)
     if groups is not None and len(groups) != len(X):
         raise SpecError(f"groups has {len(groups)} entries for {len(X)} windows.")
@@ -219,7 +234,12 @@ def teach_front_end(estimator: Any, source: Any, index: np.ndarray) -> None:
     """Let the model's front end, if it has one, learn from the windows of training."""
     if not isinstance(source, ArraySource):
         if hasattr(source, "fit_front_end"):
+            if estimator.plan_ is None and estimator.front_end_ is not None:
+                source._front_end = estimator.front_end_  # learned in training, not here
+                return
             source.fit_front_end(index)
+            if estimator.plan_ is None:
+                estimator.front_end_ = source._front_end
     elif source.front_end is None and estimator._model().front_end is not None:
         # With a front end no window is cut: windows of the source are those of X.
         groups = None if source.groups is None else source.groups[index]
@@ -280,11 +300,23 @@ class Start:
     stages: dict[str, dict[str, Any]]
     encoder: dict[str, Any] | None = None
     params: dict[str, dict[str, Any]] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def trained_front_end(given: Any) -> dict[str, Any]:
+    """Return the options of the front end that weights were trained with."""
+    metadata = getattr(given, "metadata", {})
+    if isinstance(given, str | os.PathLike) and Path(given).is_file():
+        metadata = read_metadata(given)
+    return dict(metadata.get("front_end", {}))
 
 
 def _go_on(estimator: Any) -> Start:
     states = {name: o.state_dict() for name, o in estimator.objectives_.items()}
-    return Start(estimator.size_, estimator.config_, states, params=estimator._params)
+    return Start(
+        estimator.size_, estimator.config_, states, params=estimator._params,
+        record=estimator.record_,
+    )  # fmt: skip
 
 
 def _start(estimator: Any, seed: int) -> Start:
@@ -306,9 +338,13 @@ def _start(estimator: Any, seed: int) -> Start:
             config = {**metadata.get("config", {}), **config}
             states = split_stages(read_tensors(given))
             params = metadata.get("objective_params", {})
-            return Start(metadata["size"], config, states, params=params)
+            record = metadata.get("record", {})
+            return Start(metadata["size"], config, states, params=params, record=record)
     loaded = load_encoder(model, size=estimator.size, checkpoint=given, config=config, seed=seed)
-    return Start(loaded.size, dict(loaded.config), {}, loaded.network.state_dict())
+    record = (loaded.report.record if loaded.report else None) or {"datasets": [{"name": UNTOLD}]}
+    return Start(
+        loaded.size, dict(loaded.config), {}, loaded.network.state_dict(), record=dict(record)
+    )
 
 
 def _objective_params(estimator: Any, start: Start) -> dict[str, dict[str, Any]]:
@@ -334,39 +370,5 @@ def _record(source: Any, held_out: np.ndarray) -> dict[str, Any]:
     return record
 
 
-def trained_state(estimator: Any) -> dict[str, Any]:
-    """Return the tensors that a Transformer's network takes."""
-    config = _kept_config(estimator)
-    return encoder_state(estimator.encoder_, estimator._model(), estimator.size_, config)
-
-
-def _kept_config(estimator: Any) -> dict[str, Any]:
-    """Return the options of the network that is kept, beyond those of its size."""
-    return {**estimator.config_, **estimator.objective_.kept_config}
-
-
-def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
-    """Return what is written about the weights of a fitted estimator."""
-    model = estimator._model()
-    told = (
-        "stages", "recipe", "micro_batch_size", "window_seconds", "dtype", "validation_fraction",
-        "early_stopping", *BY_STAGE,
-    )  # fmt: skip
-    recipe = {name: getattr(estimator, name) for name in told}
-    recipe = {name: value for name, value in recipe.items() if value is not None}
-    front_end = estimator._params_for(front_end=True)
-    config = {**model.sizes[estimator.size_], **_kept_config(estimator)}
-    return {
-        "model": model.name,
-        "size": estimator.size_,
-        "config": plain(config, "model_params"),
-        "front_end": plain(front_end, "model_params"),
-        "recipe": plain({**recipe, "random_state": estimator.seed_}, "A parameter"),
-        "record": plain(estimator.record_, "The contamination record"),
-        "fingerprint": estimator.fingerprint_,
-        "n_steps": estimator.n_steps_,
-        "history": history_summary(estimator.history_),
-        "stages": list(estimator.objectives_),
-        "objective_params": plain(estimator._params, "objective_params"),
-        **more,
-    }
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < 1

@@ -321,7 +321,7 @@ class FoundationPretrainer(WindowEstimator):
 
     def to_checkpoint(self) -> TrainedWeights:
         """Return the trained encoder for ``checkpoint=`` of another estimator."""
-        from eegfound.estimators._pretraining import metadata_of, trained_state
+        from eegfound.estimators._trained import metadata_of, trained_state
 
         self._check_fitted()
         return TrainedWeights(trained_state(self), metadata_of(self))
@@ -343,7 +343,7 @@ class FoundationPretrainer(WindowEstimator):
         Path
             The file.
         """
-        from eegfound.estimators._pretraining import metadata_of
+        from eegfound.estimators._trained import metadata_of
         from eegfound.pretraining.keeping import OBJECTIVES, objectives_state
 
         self._check_fitted()
@@ -354,6 +354,12 @@ class FoundationPretrainer(WindowEstimator):
         return save_weights(
             path, objectives_state(self.objectives_), metadata_of(self, content=OBJECTIVES)
         )
+
+    def _params_for(self, *, front_end: bool) -> dict[str, Any]:
+        from eegfound.estimators._pretraining import trained_front_end
+
+        own = super()._params_for(front_end=front_end)
+        return {**trained_front_end(self.checkpoint), **own} if front_end else own
 
     def _check_fitted(self) -> None:
         check_is_fitted(self, "objectives_")

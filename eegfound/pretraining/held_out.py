@@ -55,14 +55,19 @@ def hold_out(
         return _by_name(count, groups, fraction)
     if fraction is None or (not isinstance(fraction, bool) and fraction == 0):
         why = "validation_fraction=0 holds out none"
-    elif isinstance(fraction, bool | list | tuple | set) or not 0 < fraction < 1:
+    elif (
+        isinstance(fraction, bool)
+        or not isinstance(fraction, int | float | np.number)
+        or not 0 < fraction < 1
+    ):
         raise SpecError(f"validation_fraction={fraction!r} must lie in [0, 1).")
     elif groups is not None:
         groups = np.asarray(groups)
         if groups.shape != (count,):
             raise SpecError(f"groups has shape {groups.shape} for {count} windows.")
-        if len(np.unique(groups)) > 1:
-            split = GroupShuffleSplit(1, test_size=float(fraction), random_state=seed)
+        if (n_groups := len(np.unique(groups))) > 1:
+            n_out = min(int(np.ceil(float(fraction) * n_groups)), n_groups - 1)
+            split = GroupShuffleSplit(1, test_size=n_out, random_state=seed % 2**32)
             train, held = next(split.split(everything, groups=groups))
             return np.sort(train), np.sort(held)
         why = "groups names only one group, of which none can be held out"

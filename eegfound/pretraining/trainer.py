@@ -307,7 +307,8 @@ class Trainer:
             sorted(setup.config.items()), list(setup.options.items()),
             sorted((k, sorted(v.items())) for k, v in setup.params.items()),
             setup.source.digest(), setup.micro_batch_size, setup.random_state, start,
-            setup.fixed_rate, [(k, v["steps"]) for k, v in sorted(setup.carried.items())],
+            sorted(estimator._params_for(front_end=True).items()), setup.fixed_rate,
+            [(k, v["steps"]) for k, v in sorted(setup.carried.items())],
             bool(estimator.early_stopping), estimator.patience, self.accelerator.mixed_precision,
             [described(c) for c in estimator.callbacks or []],
         )  # fmt: skip
