@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eegfound.nn.slices.encoder import SliceEncoder
-    from eegfound.nn.slices.masking import SliceMasks, draw_masks, visible_per_slice
+    from eegfound.nn.slices.masking import (
+        SliceMasks,
+        draw_masks,
+        one_slice_each,
+        visible_per_slice,
+    )
     from eegfound.nn.slices.measures import feature_measures, illustrate_masking, patch_measures
     from eegfound.nn.slices.predictor import SlicePredictor
     from eegfound.nn.slices.pretraining import Prediction, PretrainingNetworks
@@ -44,6 +49,7 @@ _WHERE = {
     "feature_measures": "measures",
     "feature_targets": "targets",
     "illustrate_masking": "measures",
+    "one_slice_each": "masking",
     "patch_measures": "measures",
     "patch_targets": "targets",
     "visible_per_slice": "masking",
@@ -64,6 +70,7 @@ __all__ = [
     "feature_measures",
     "feature_targets",
     "illustrate_masking",
+    "one_slice_each",
     "patch_measures",
     "patch_targets",
     "visible_per_slice",

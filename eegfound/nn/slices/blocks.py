@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.nn import drop_path, rotary_angles, rotate
+from eegfound.nn.slices.names import smooth_names
 
 #: Epsilon of the norms inside the networks.
 EPS = 1e-6
@@ -172,7 +173,9 @@ class TimeEmbed(nn.Module):
         return (slices.to(self.freqs) / 2)[:, None] * self.freqs
 
 
-def initialize(network: nn.Module, blocks: nn.ModuleList, std: float = STD) -> None:
+def initialize(
+    network: nn.Module, blocks: nn.ModuleList, std: float = STD, names_std: float | None = None
+) -> None:
     """Draw initial weights as the reference does.
 
     Parameters
@@ -185,6 +188,9 @@ def initialize(network: nn.Module, blocks: nn.ModuleList, std: float = STD) -> N
         ``sqrt(2 i)``.
     std : float
         Spread of linear maps and convolutions; that of tokens and tables is 0.02.
+    names_std : float | None
+        Spread of tables of electrodes that are alike where electrodes are close; see
+        :func:`eegfound.nn.slices.names.smooth_names`. None: as said, each row on its own.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -192,7 +198,10 @@ def initialize(network: nn.Module, blocks: nn.ModuleList, std: float = STD) -> N
             assert module.bias is not None
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=STD)
+            if names_std is None:
+                nn.init.normal_(module.weight, std=STD)
+            else:
+                smooth_names(module.weight, names_std)
     for name, parameter in network.named_parameters(recurse=False):
         if name.endswith("_token"):
             nn.init.trunc_normal_(parameter, std=STD)

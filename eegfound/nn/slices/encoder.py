@@ -50,6 +50,10 @@ class SliceEncoder(EncoderNetwork):
     init_std : float
         Spread of initial weights. The reference's 0.02 is small for narrow
         networks: features then hardly depend on the signal at first.
+    names_std : float | None
+        Spread of the table of electrodes, drawn smoothly over the cap (see
+        :func:`eegfound.nn.slices.names.smooth_names`); None draws row by row with
+        0.02, as the reference does.
 
     Notes
     -----
@@ -63,6 +67,7 @@ class SliceEncoder(EncoderNetwork):
         depths: tuple[int, ...] = (2, 2, 4), heads: int = 4, patch: int = PATCH,
         stride: int | None = None, n_names: int = len(VOCABULARY), drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0, init_std: float = STD,
+        names_std: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.pooling, self.width, self.n_layers = pooling, width, depths[0]
@@ -75,7 +80,7 @@ class SliceEncoder(EncoderNetwork):
             drop_path=drop_path_rate,
         )  # fmt: skip
         self.norm = nn.LayerNorm(width, eps=EPS)
-        initialize(self, self.blocks, init_std)
+        initialize(self, self.blocks, init_std, names_std)
 
     def cut(self, signal: Tensor) -> Tensor:
         """Cut a signal into slices.

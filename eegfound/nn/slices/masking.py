@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eegfound.base import SpecError
+from eegfound.nn import cut_patches
 
 
 class SliceMasks(NamedTuple):
@@ -29,6 +30,25 @@ class SliceMasks(NamedTuple):
 def visible_per_slice(n_channels: int) -> int:
     """Return how many channels stay visible: 12 of 58, and that share of others."""
     return max(1, round(n_channels * 12 / 58))
+
+
+def one_slice_each(signal: Tensor, patch: int) -> Tensor:
+    """Return windows of one slice each, as many as there are whole slices.
+
+    Parameters
+    ----------
+    signal : Tensor, shape (n, n_channels, n_times)
+        Longer windows.
+    patch : int
+        Samples of a slice.
+
+    Returns
+    -------
+    Tensor, shape (n * n_slices, n_channels, patch)
+        In order of windows, then of time.
+    """
+    cut = cut_patches(signal, patch, patch)
+    return cut.transpose(1, 2).flatten(0, 1)
 
 
 def draw_masks(

@@ -50,7 +50,7 @@ class PretrainingNetworks(nn.Module):
 
     Parameters
     ----------
-    width, n_summary, depths, heads, patch, stride, n_names
+    width, n_summary, depths, heads, patch, stride, n_names, names_std
         See :class:`eegfound.nn.slices.SliceEncoder`; ``depths`` counts blocks
         of encoder, predictor and reconstructor.
     **common : float
@@ -65,11 +65,11 @@ class PretrainingNetworks(nn.Module):
     def __init__(
         self, *, width: int = 64, n_summary: int = 1, depths: tuple[int, ...] = (2, 2, 4),
         heads: int = 4, patch: int = PATCH, stride: int | None = None,
-        n_names: int = len(VOCABULARY), **common: Any,
+        n_names: int = len(VOCABULARY), names_std: float | None = None, **common: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         shape: dict[str, Any] = {"width": width, "n_summary": n_summary, "heads": heads, **common}
-        signal: dict[str, Any] = {"patch": patch, "n_names": n_names}
+        signal: dict[str, Any] = {"patch": patch, "n_names": n_names, "names_std": names_std}
         self.encoder = SliceEncoder(depths=tuple(depths), stride=stride, **shape, **signal)
         # The tuple hides the wrapper from the state dict; the copy is in it.
         self._momentum = (MomentumEncoder(self.encoder),)
@@ -85,7 +85,7 @@ class PretrainingNetworks(nn.Module):
 
     def forward(
         self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, *,
-        norm_patches: bool = True, skip: bool = True,
+        norm_patches: bool = True, skip: bool = True, features: bool = True,
     ) -> Prediction:  # fmt: skip
         """Predict what the masks hide.
 
@@ -102,6 +102,9 @@ class PretrainingNetworks(nn.Module):
         skip : bool
             Whether the reconstructor reads the encoder's own tokens where
             there are some; False feeds it predictions only.
+        features : bool
+            False spares the momentum encoder: features are then the predicted ones,
+            and their error is zero.
 
         Returns
         -------
@@ -113,13 +116,14 @@ class PretrainingNetworks(nn.Module):
         if ids is None:
             ids = torch.arange(n_channels, device=signal.device)
         with torch.no_grad():
-            features = feature_targets(self.target_encoder.encode(signal, ids))
+            goal = feature_targets(self.target_encoder.encode(signal, ids)) if features else None
             targets = patch_targets(patches, masks.hidden, norm=norm_patches)
         z = self.encoder.encode(signal, ids, masks.visible)
         slices = masks.visible[:, 0] // n_channels
         predicted, combined = self.predictor(z, slices, n_slices)
         rebuilt = self.reconstructor(combined if skip else predicted, ids, masks.hidden)
-        return Prediction(z, predicted, combined, features, rebuilt, targets)
+        goal = predicted.detach() if goal is None else goal
+        return Prediction(z, predicted, combined, goal, rebuilt, targets)
 
     def update_momentum(self, momentum: float) -> None:
         """Move the momentum encoder: ``momentum`` of it stays."""

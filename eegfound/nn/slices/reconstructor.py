@@ -26,12 +26,15 @@ class SliceReconstructor(nn.Module):
         Dropout in training.
     init_std : float
         Spread of initial weights.
+    names_std : float | None
+        See :class:`eegfound.nn.slices.SliceEncoder`.
     """
 
     def __init__(
         self, *, width: int, n_summary: int, depth: int, heads: int, patch: int = PATCH,
         n_names: int = len(VOCABULARY), drop_rate: float = 0.0, attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0, init_std: float = STD,
+        names_std: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_summary = n_summary
@@ -45,7 +48,7 @@ class SliceReconstructor(nn.Module):
         )  # fmt: skip
         self.reconstructor_norm = nn.LayerNorm(width, eps=EPS)
         self.reconstructor_proj = nn.Linear(width, patch)
-        initialize(self, self.reconstructor_blocks, init_std)
+        initialize(self, self.reconstructor_blocks, init_std, names_std)
 
     def forward(
         self, features: Tensor, ids: Tensor | None, mask: Tensor, n_channels: int | None = None

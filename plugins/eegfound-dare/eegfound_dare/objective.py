@@ -21,6 +21,7 @@ from eegfound.nn.slices import (
     draw_masks,
     feature_measures,
     illustrate_masking,
+    one_slice_each,
     patch_measures,
 )
 from eegfound_dare.views import SECOND_VIEWS, draw_second_view
@@ -147,6 +148,11 @@ class DAREObjective(Objective):
         Share of the training in which the weight of the anchor grows from 0. At
         first features say little of the signal, and are best aligned by saying
         nothing at all. 0, the authors' way, counts it from the start.
+    single_until : float
+        Share of the training in which windows are read slice by slice, without the
+        anchor: views and hidden channels are those of one slice. What summary
+        tokens should hold is found much faster where nothing else can be looked at.
+        0, the authors' way, has whole windows from the start.
     norm_patches : bool
         Whether target patches are normed.
     skip : bool
@@ -173,14 +179,15 @@ class DAREObjective(Objective):
         freeze_projection: bool = False, n_visible: int | None = None, hide_slice: float = 0.5,
         rebuild: float = 0.2, n_rebuilt: int | None = None, anchor_weight: float = 1.0,
         mask_weight: float = 0.1, activation_weight: float = 1e-4, anchor_from: float = 0.0,
-        norm_patches: bool = True, skip: bool = True,
+        single_until: float = 0.0, norm_patches: bool = True, skip: bool = True,
         momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         if second_view not in SECOND_VIEWS:
             raise SpecError(f"second_view={second_view!r} is not one of {SECOND_VIEWS}.")
-        if not 0 <= anchor_from <= 1:
-            raise SpecError(f"anchor_from={anchor_from!r} must lie in 0…1.")
+        for name, share in (("anchor_from", anchor_from), ("single_until", single_until)):
+            if not 0 <= share <= 1:
+                raise SpecError(f"{name}={share!r} must lie in 0…1.")
         self.networks, self.second_view = networks, second_view
         self.n_visible, self.hide_slice, self.rebuild = n_visible, hide_slice, rebuild
         self.anchor_weight, self.mask_weight = anchor_weight, mask_weight
@@ -188,7 +195,7 @@ class DAREObjective(Objective):
         self.activation_weight = activation_weight
         # In the state dict: a training that is taken up again goes on with it.
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
-        self.norm_patches, self.skip = norm_patches, skip
+        self.norm_patches, self.skip, self.single_until = norm_patches, skip, single_until
         self.momentum, self.input_scale = momentum, input_scale
         if freeze_projection:
             networks.loss_mc.requires_grad_(False)
@@ -226,16 +233,22 @@ class DAREObjective(Objective):
             Whose ``total`` is to be minimized.
         """
         signal = batch.signal * self.input_scale
+        if self.training and masks is None and float(self.progress) < self.single_until:
+            signal = one_slice_each(signal, self.encoder.patch)
+            drawn = self._draw(signal, generator, hide_slice=0.0)
+            return self.losses(signal, batch.rows, *drawn, anchor=False)
         return self.losses(signal, batch.rows, *self._draw(signal, generator, masks, second))
 
     def _draw(
         self, signal: Tensor, generator: torch.Generator | None,
-        masks: SliceMasks | None = None, second: Tensor | None = None,
+        masks: SliceMasks | None = None, second: Tensor | None = None, *,
+        hide_slice: float | None = None,
     ) -> tuple[SliceMasks, Tensor]:  # fmt: skip
         n_slices, n_channels = self.encoder.cut(signal).shape[1:3]
+        hide_slice = self.hide_slice if hide_slice is None else hide_slice
         if masks is None:
             masks = draw_masks(
-                n_slices, n_channels, n_visible=self.n_visible, hide_slice=self.hide_slice,
+                n_slices, n_channels, n_visible=self.n_visible, hide_slice=hide_slice,
                 rebuild=self.rebuild, n_rebuilt=self.n_rebuilt, generator=generator,
             )  # fmt: skip
         if second is None:
@@ -287,8 +300,9 @@ class DAREObjective(Objective):
         return drawn
 
     def losses(
-        self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, second: Tensor
-    ) -> DARELosses:
+        self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, second: Tensor, *,
+        anchor: bool = True,
+    ) -> DARELosses:  # fmt: skip
         """Compute the losses of a scaled signal and given masks.
 
         Parameters
@@ -301,31 +315,35 @@ class DAREObjective(Objective):
             What is visible and what is rebuilt.
         second : Tensor of int64, shape (n_slices, n_visible)
             The second view.
+        anchor : bool
+            False leaves anchor alignment out, which is then zero.
 
         Returns
         -------
         DARELosses
             Whose ``total`` is to be minimized.
         """
-        made = self.networks(signal, ids, masks, norm_patches=self.norm_patches, skip=self.skip)
-        anchor = (made.predicted - made.features).square().mean()
+        made = self.networks(
+            signal, ids, masks, norm_patches=self.norm_patches, skip=self.skip, features=anchor
+        )
+        anchored = (made.predicted - made.features).square().mean()
         reconstruction = (made.rebuilt - made.patches).square().mean()
         z2 = self.encoder.encode(signal, ids, second)
         mask = self.networks.loss_mc(made.visible, z2)
         activation = 0.5 * (made.visible.square().mean() + z2.square().mean())
         grown: Any = 1.0
         if self.anchor_from:
-            grown = (self.progress / self.anchor_from).clamp(max=1).to(anchor.dtype)
+            grown = (self.progress / self.anchor_from).clamp(max=1).to(anchored.dtype)
         total = reconstruction
         # A term without weight is left out: it must not spoil gradients with 0 * inf.
         for weight, term in (
-            (self.anchor_weight, grown * anchor),
+            (self.anchor_weight, grown * anchored),
             (self.mask_weight, mask),
             (self.activation_weight, activation),
         ):
             if weight:
                 total = total + weight * term
-        return DARELosses(total, anchor, reconstruction, mask, activation, made, z2)
+        return DARELosses(total, anchored, reconstruction, mask, activation, made, z2)
 
     def after_step(self, progress: float) -> None:
         """Let the momentum encoder follow; its momentum grows linearly with ``progress``."""
@@ -343,9 +361,9 @@ def build_objective(
     second_view: str = "same_slice", freeze_projection: bool = False,
     n_visible: int | None = None, hide_slice: float = 0.5, rebuild: float = 0.2,
     n_rebuilt: int | None = None, anchor_weight: float = 1.0, mask_weight: float = 0.1,
-    activation_weight: float = 1e-4, anchor_from: float = 0.0, norm_patches: bool = True,
-    skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
-    **config: Any,
+    activation_weight: float = 1e-4, anchor_from: float = 0.0, single_until: float = 0.0,
+    norm_patches: bool = True, skip: bool = True,
+    momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0, **config: Any,
 ) -> DAREObjective:  # fmt: skip
     """Build the objective of a named size.
 
@@ -357,7 +375,7 @@ def build_objective(
         Of mask alignment.
     second_view, freeze_projection, n_visible, hide_slice, rebuild, n_rebuilt
         See :class:`DAREObjective`.
-    anchor_weight, mask_weight, activation_weight, anchor_from
+    anchor_weight, mask_weight, activation_weight, anchor_from, single_until
         See :class:`DAREObjective`.
     norm_patches, skip, momentum, input_scale
         See :class:`DAREObjective`.
@@ -374,5 +392,6 @@ def build_objective(
         freeze_projection=freeze_projection, n_visible=n_visible, hide_slice=hide_slice,
         rebuild=rebuild, n_rebuilt=n_rebuilt, anchor_weight=anchor_weight,
         mask_weight=mask_weight, activation_weight=activation_weight, anchor_from=anchor_from,
-        norm_patches=norm_patches, skip=skip, momentum=momentum, input_scale=input_scale,
+        single_until=single_until, norm_patches=norm_patches, skip=skip, momentum=momentum,
+        input_scale=input_scale,
     )  # fmt: skip

@@ -149,6 +149,21 @@ def test_the_weight_of_the_anchor_can_grow():
         build(anchor_from=2)
 
 
+def test_training_can_begin_slice_by_slice():
+    objective, given = build(single_until=0.5), batch(2)
+    single = objective(given, generator=seeded())
+    n_slices = given.signal.shape[-1] // 64
+    assert single.prediction.visible.shape[:2] == (2 * n_slices, 1)
+    assert single.second.shape[:2] == (2 * n_slices, 1)
+    assert single.anchor == 0
+    whole = build().eval()(given, generator=seeded())
+    assert torch.equal(objective.eval()(given, generator=seeded()).total, whole.total)
+    objective.train().after_step(0.5)
+    assert objective(given, generator=seeded()).anchor > 0
+    with pytest.raises(SpecError, match="single_until=-1"):
+        build(single_until=-1)
+
+
 def test_fewer_patches_can_be_rebuilt():
     made = build(n_rebuilt=5)(batch(2), generator=seeded())
     assert made.prediction.rebuilt.shape[1] == 5

@@ -11,7 +11,14 @@ import eegfound as ef
 from eegfound.base import SpecError
 from eegfound.models import get_model, load_object
 from eegfound.models.network import SignalBatch
-from eegfound.nn.slices import SliceMasks, draw_masks, patch_measures
+from eegfound.nn.slices import (
+    VOCABULARY,
+    SliceMasks,
+    draw_masks,
+    one_slice_each,
+    patch_measures,
+)
+from eegfound.nn.slices.names import grid_position
 
 MODEL = get_model("eegpt")
 STAGE = MODEL.stages[0]
@@ -169,6 +176,39 @@ def test_the_weight_of_alignment_can_grow():
     )
     with pytest.raises(SpecError, match="align_from=2"):
         build(align_from=2)
+
+
+def test_training_can_begin_slice_by_slice():
+    objective, given = build(single_until=0.5), batch(2)  # windows of 8 slices
+    single = objective(given, generator=seeded())
+    assert single.prediction.visible.shape[:2] == (16, 1)
+    assert single.alignment == 0
+    assert torch.equal(single.total, single.reconstruction)
+    whole = build().eval()(given, generator=seeded())
+    assert torch.equal(objective.eval()(given, generator=seeded()).total, whole.total)
+    objective.train().after_step(0.5)
+    assert objective(given, generator=seeded()).prediction.predicted.shape[:2] == (2, 8)
+    slices = one_slice_each(given.signal, 64)
+    assert torch.equal(slices[9], given.signal[1, :, 64:128])
+    with pytest.raises(SpecError, match="single_until=-1"):
+        build(single_until=-1)
+
+
+def test_names_can_begin_alike_where_electrodes_are_close():
+    torch.manual_seed(0)
+    networks = build(names_std=0.5).networks
+    place = {name: i for i, name in enumerate(VOCABULARY)}
+    for table in (networks.encoder.chan_embed.weight, networks.reconstructor.chan_embed.weight):
+        assert table.std().item() == pytest.approx(0.5, rel=0.2)
+        near, far = (
+            torch.cosine_similarity(table[place["C3"]], table[place[other]], dim=0)
+            for other in ("C5", "P8")
+        )
+        assert near > 0.8 > 0.5 > far
+    assert grid_position("T7") == (-1, 0)
+    assert grid_position("OZ") == (0, -1)
+    with pytest.raises(ValueError, match="A2-A1"):
+        grid_position("A2-A1")
 
 
 def test_fewer_patches_can_be_rebuilt():

@@ -13,6 +13,7 @@ from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective, hide_largest
 from eegfound.nn.code_use import CodeFrequencies, perplexity
+from eegfound_labram.code_memory import CodeMemory
 from eegfound_labram.network import LaBraM, initialize
 from eegfound_labram.tokenizer import VQNSP, signal_from
 
@@ -203,6 +204,7 @@ class MaskedObjective(Objective):
         network.projection_head.requires_grad_(False)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.frequencies = CodeFrequencies(tokenizer.quantize.n_codes)
+        self.memory = CodeMemory()
 
     @property
     def encoder(self) -> Student:
@@ -269,7 +271,7 @@ class MaskedObjective(Objective):
     def _question(
         self, batch: SignalBatch, noise: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        codes = self.tokenizer.codes(batch)
+        codes = self.memory.codes(batch, self.tokenizer)
         if noise is None:
             # Drawn on the CPU, so that a seed gives the same masks everywhere.
             noise = torch.rand(codes.shape, generator=generator)

@@ -211,3 +211,38 @@ def test_the_kit_gets_a_tokenizer_that_suits():
     assert objective.tokenizer.quantize.n_codes == TOKENIZERS["tiny"]["n_codes"]
     with pytest.raises(SpecError, match="mask_ratio"):
         build_objective(mask_ratio=1.0, **SIZE)
+
+
+def test_windows_are_tokenized_once(second, monkeypatch):
+    asked = []
+    tokenize = type(second.tokenizer).codes
+    monkeypatch.setattr(
+        type(second.tokenizer), "codes", lambda self, b: asked.append(b) or tokenize(self, b)
+    )
+    whole, order = _batch(n=13), torch.randperm(13, generator=_seeded())
+    fresh = copy.deepcopy(second)
+    some = second.memory.codes(SignalBatch(whole.signal[:5], whole.rows), second.tokenizer)
+    again = second.memory.codes(SignalBatch(whole.signal[order], whole.rows), second.tokenizer)
+    assert len(asked) == 2  # 5 windows, then the 8 others
+    assert torch.equal(again[torch.argsort(order)][:5], some)
+    other = fresh.memory.codes(SignalBatch(whole.signal[order], whole.rows), fresh.tokenizer)
+    assert torch.equal(other, again)  # whatever stood beside a window
+    assert torch.equal(
+        again, tokenize(second.tokenizer, SignalBatch(whole.signal[order], whole.rows))
+    )
+    second.memory.codes(SignalBatch(whole.signal, whole.rows.flip(0)), second.tokenizer)
+    assert len(second.memory.known) == 26  # the same samples of other electrodes
+
+
+def test_codes_of_another_tokenizer_are_forgotten(second):
+    batch = _batch(n=4)
+    before = second.memory.codes(batch, second.tokenizer)
+    with torch.no_grad():
+        second.tokenizer.quantize.embedding.weight.copy_(
+            second.tokenizer.quantize.embedding.weight.flip(0)
+        )
+    n_codes = second.tokenizer.quantize.n_codes
+    assert torch.equal(second.memory.codes(batch, second.tokenizer), n_codes - 1 - before)
+    second.memory.most_bytes = 0
+    second.memory.codes(_batch(n=4, seed=1), second.tokenizer)
+    assert len(second.memory.known) == 4

@@ -20,6 +20,7 @@ from eegfound.nn.slices import (
     draw_masks,
     feature_measures,
     illustrate_masking,
+    one_slice_each,
     patch_measures,
 )
 
@@ -63,6 +64,11 @@ class DualObjective(Objective):
         Share of the training in which its weight grows from 0 to 1. At first
         features say little of the signal, and are best aligned by saying
         nothing at all. 0, the authors' way, counts it from the start.
+    single_until : float
+        Share of the training in which windows are read slice by slice: hidden
+        channels are rebuilt from the visible ones of their slice, and nothing is
+        aligned. What summary tokens should hold is found much faster where nothing
+        else can be looked at. 0, the authors' way, has whole windows from the start.
     norm_patches : bool
         Whether target patches are normed (ablation B without).
     skip : bool
@@ -83,16 +89,18 @@ class DualObjective(Objective):
     def __init__(
         self, networks: PretrainingNetworks, *, n_visible: int | None = None,
         hide_slice: float = 0.5, rebuild: float = 0.2, n_rebuilt: int | None = None,
-        align: bool = True, align_from: float = 0.0, norm_patches: bool = True, skip: bool = True,
+        align: bool = True, align_from: float = 0.0, single_until: float = 0.0,
+        norm_patches: bool = True, skip: bool = True,
         momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not 0 <= align_from <= 1:
-            raise SpecError(f"align_from={align_from!r} must lie in 0…1.")
+        for name, share in (("align_from", align_from), ("single_until", single_until)):
+            if not 0 <= share <= 1:
+                raise SpecError(f"{name}={share!r} must lie in 0…1.")
         self.networks, self.input_scale, self.momentum = networks, input_scale, momentum
         self.n_visible, self.hide_slice, self.rebuild = n_visible, hide_slice, rebuild
         self.n_rebuilt, self.align, self.align_from = n_rebuilt, align, align_from
-        self.norm_patches, self.skip = norm_patches, skip
+        self.norm_patches, self.skip, self.single_until = norm_patches, skip, single_until
         # In the state dict: a training that is taken up again goes on with it.
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
 
@@ -127,13 +135,20 @@ class DualObjective(Objective):
             Whose ``total`` is to be minimized.
         """
         signal = batch.signal * self.input_scale
+        if self.training and masks is None and float(self.progress) < self.single_until:
+            signal = one_slice_each(signal, self.encoder.patch)
+            masks = self._draw(signal, generator, hide_slice=0.0)
+            return self.losses(signal, batch.rows, masks, align=False)
         masks = self._draw(signal, generator) if masks is None else masks
         return self.losses(signal, batch.rows, masks)
 
-    def _draw(self, signal: Tensor, generator: torch.Generator | None) -> SliceMasks:
+    def _draw(
+        self, signal: Tensor, generator: torch.Generator | None, *, hide_slice: float | None = None
+    ) -> SliceMasks:
         n_slices, n_channels = self.encoder.cut(signal).shape[1:3]
+        hide_slice = self.hide_slice if hide_slice is None else hide_slice
         masks = draw_masks(
-            n_slices, n_channels, n_visible=self.n_visible, hide_slice=self.hide_slice,
+            n_slices, n_channels, n_visible=self.n_visible, hide_slice=hide_slice,
             rebuild=self.rebuild, n_rebuilt=self.n_rebuilt, generator=generator,
         )  # fmt: skip
         return SliceMasks(*(mask.to(signal.device) for mask in masks))
@@ -171,7 +186,9 @@ class DualObjective(Objective):
             drawn[name] = drawn[name] / self.input_scale
         return drawn
 
-    def losses(self, signal: Tensor, ids: Tensor | None, masks: SliceMasks) -> DualLosses:
+    def losses(
+        self, signal: Tensor, ids: Tensor | None, masks: SliceMasks, *, align: bool = True
+    ) -> DualLosses:
         """Compute the losses of a scaled signal and given masks.
 
         Parameters
@@ -182,13 +199,17 @@ class DualObjective(Objective):
             Row of each channel in the table; None takes rows 0, 1, 2, ….
         masks : SliceMasks
             What is visible and what is rebuilt.
+        align : bool
+            False leaves alignment out, which is then zero.
 
         Returns
         -------
         DualLosses
             Whose ``total`` is to be minimized.
         """
-        made = self.networks(signal, ids, masks, norm_patches=self.norm_patches, skip=self.skip)
+        made = self.networks(
+            signal, ids, masks, norm_patches=self.norm_patches, skip=self.skip, features=align
+        )
         alignment = (made.predicted - made.features).square().mean()
         reconstruction = (made.rebuilt - made.patches).square().mean()
         total = alignment + reconstruction if self.align else reconstruction
@@ -211,8 +232,9 @@ class DualObjective(Objective):
 def build_objective(
     *, previous: Mapping[str, Objective] | None = None, n_visible: int | None = None,
     hide_slice: float = 0.5, rebuild: float = 0.2, n_rebuilt: int | None = None,
-    align: bool = True, align_from: float = 0.0, norm_patches: bool = True, skip: bool = True,
-    momentum: tuple[float, float] = (0.996, 1.0), input_scale: float = 1.0, **config: Any,
+    align: bool = True, align_from: float = 0.0, single_until: float = 0.0,
+    norm_patches: bool = True, skip: bool = True, momentum: tuple[float, float] = (0.996, 1.0),
+    input_scale: float = 1.0, **config: Any,
 ) -> DualObjective:  # fmt: skip
     """Build the objective of a named size.
 
@@ -235,5 +257,6 @@ def build_objective(
     return DualObjective(
         PretrainingNetworks(**config), n_visible=n_visible, hide_slice=hide_slice,
         rebuild=rebuild, n_rebuilt=n_rebuilt, align=align, align_from=align_from,
-        norm_patches=norm_patches, skip=skip, momentum=momentum, input_scale=input_scale,
+        single_until=single_until, norm_patches=norm_patches, skip=skip, momentum=momentum,
+        input_scale=input_scale,
     )  # fmt: skip

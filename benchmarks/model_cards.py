@@ -1,0 +1,189 @@
+"""Put the trained checkpoints into their plugins: weights, loss curves, model card.
+
+    python benchmarks/open_checkpoints.py OUT
+    python benchmarks/bench_pretrained.py --models labram=OUT/labram/labram-open-small.safetensors …
+        --out OUT/evidence.json
+    python benchmarks/model_cards.py OUT [--models labram …]
+
+Writes ``weights/`` in each plugin's package. All that a card says is read from the weights'
+own record, from what training measured and from the evidence; nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bench_pretrained import LEGEND, summary
+
+import eegfound as ef
+from eegfound.benchmark.figures import as_svg
+from eegfound.models.files import read_metadata, read_tensors
+from eegfound.pretraining.report import measures_of
+from eegfound.pretraining.report_figures import curves_figure
+
+LIMIT = 6_000_000
+#: Sets by their short name in a record: what a card must say of them.
+SETS = {
+    "eegmmidb": (
+        "EEG Motor Movement/Imagery Dataset (Schalk et al. 2004; PhysioNet, Goldberger et al. "
+        "2000), ODC-BY 1.0, doi:10.13026/C28G6P"
+    ),
+    "adhd": (
+        "EEG Data for ADHD / Control Children (Nasrabadi et al. 2020, IEEE DataPort), CC BY 4.0, "
+        "doi:10.21227/rzfh-zn36"
+    ),
+}
+
+
+def card(name: str, out: Path, rows: list[dict]) -> str:
+    """Return the model card of one checkpoint."""
+    facts = json.loads((out / name / "facts.json").read_text())
+    path = weights_of(out / name)
+    told, tensors = read_metadata(path), read_tensors(path)
+    record = told["record"]
+    n_numbers = sum(tensor.numel() for tensor in tensors.values())
+    model = ef.get_model(name)
+    minutes = sum(max(row["seconds"] for row in part) for part in metrics(out / name).values()) / 60
+    lines = [
+        f"# {path.stem}",
+        "",
+        f"Weights of {model.name}, size `{told['size']}`, trained by this project's own code on "
+        "openly licensed EEG. They are small and saw little: meant to make the default a "
+        "*pretrained* encoder that works offline, not to stand in for published weights.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters, file | {n_numbers:,}, {path.stat().st_size / 1e6:.1f} MB |",
+        f"| fingerprint of the weights | `{told['fingerprint']}` |",
+        f"| training | {told['n_steps']:,} steps, {minutes:.0f} minutes on one core of a busy "
+        "processor, float32 |",
+        f"| command | `python benchmarks/open_checkpoints.py OUT --models {name}` |",
+        "| licence | CC BY 4.0; name the sources below |",
+        "",
+        "## Data",
+        "",
+        "| set | subjects | recordings | hours |",
+        "|---|---|---|---|",
+        *(
+            f"| {SETS.get(each['name'], each['name'])} | {len(each['subjects'])} | "
+            f"{each['n_recordings']} | {each['hours']:.2f} |"
+            for each in record["datasets"]
+        ),
+        "",
+        *(
+            f"`{each['name']}`, subjects trained on: {', '.join(map(str, each['subjects']))}.\n"
+            for each in record["datasets"]
+        ),
+        f"Left out, for measuring: {', '.join(facts['unseen'])}. Nothing of EEGMAT was used. The "
+        "same record is in the file; `run_benchmark` reads it and marks results on these "
+        "subjects.",
+        "",
+        "## Recipe",
+        "",
+        f"{'Stages' if len(told['stages']) > 1 else 'Stage'} "
+        f"{', '.join(f'`{stage}`' for stage in told['stages'])}; {facts['passes']} passes over the "
+        f"data in all{differing(facts['options'])}. Everything else as the plugin declares it for "
+        "its stages; the file holds all of it (`recipe`, `objective_params`).",
+        "",
+        "## Objective on subjects that were not trained on",
+        "",
+        "| stage | measure | reached | learned nothing |",
+        "|---|---|---|---|",
+    ]
+    for stage, values in facts["on_unseen"].items():
+        for key, value in values.items():
+            if not any(key.endswith(end) for end in ("_trivial", "_zero", "_masked", "_hold")):
+                beside = values.get(f"{key}_trivial")
+                told_beside = "" if beside is None else f"{beside:.4g}"
+                lines.append(f"| {stage} | {key} | {value:.4g} | {told_beside} |")
+    lines += ["", "Loss curves:", ""]
+    for stage in told["stages"]:
+        lines += [f"![{stage}]({path.stem}-{stage}.svg)", ""]
+    lines += ["## What they are worth", "", *evidence(name, rows)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def differing(options: Mapping[str, Any]) -> str:
+    """Return what was not left to the defaults, as the end of a sentence."""
+    return "".join(f", `{key}={value!r}`" for key, value in options.items())
+
+
+def weights_of(folder: Path) -> Path:
+    """Return the trained encoder in a folder of open_checkpoints.py."""
+    return next(folder.glob("*-open.safetensors"))
+
+
+def metrics(folder: Path) -> Mapping[str, list[dict]]:
+    """Return the rows of the metrics file by stage."""
+    by_stage: dict[str, list[dict]] = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        by_stage.setdefault(row["stage"], []).append(row)
+    return by_stage
+
+
+def evidence(name: str, rows: list[dict]) -> list[str]:
+    """Return the tables of the frozen encoder beside random weights and Riemann."""
+    lines = [LEGEND, ""]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == task and row["pipeline"] == name]
+        if not mine:
+            continue
+        beside = [row for row in rows if row["task"] == task and not row["weights"]]
+        seen = mine[0]["seen"]
+        what = "set never seen" if not seen else f"its other {seen} subjects were trained on"
+        lines += [
+            f"`{task}`, {mine[0]['n_windows']} windows of {mine[0]['n_subjects']} unseen subjects "
+            f"({what}):", "",
+            summary([*mine, *beside], task), "",
+        ]  # fmt: skip
+    return lines
+
+
+def curves(folder: Path) -> Mapping[str, str]:
+    """Return the loss curves of each stage as SVG."""
+    drawn = {}
+    for stage, rows in metrics(folder).items():
+        figure = curves_figure(rows, measures_of(rows)[:6])
+        if figure is not None:
+            drawn[stage] = as_svg(figure)
+    return drawn
+
+
+def ship(name: str, out: Path, rows: list[dict]) -> Path:
+    """Copy weights, card and curves into the plugin."""
+    path = weights_of(out / name)
+    if path.stat().st_size > LIMIT:
+        raise SystemExit(f"{path} has more than {LIMIT / 1e6:g} MB.")
+    package = ef.get_model(name).transformer.partition(":")[0].partition(".")[0]
+    target = Path(str(files(package))) / "weights"
+    target.mkdir(exist_ok=True)
+    for old in target.glob(f"{path.stem}*"):
+        old.unlink()
+    shutil.copyfile(path, target / path.name)
+    (target / f"{path.stem}.md").write_text(card(name, out, rows))
+    for stage, svg in curves(out / name).items():
+        (target / f"{path.stem}-{stage}.svg").write_text(svg)
+    return target / path.name
+
+
+def main() -> None:
+    """Ship what was trained."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--models", nargs="*")
+    args = parser.parse_args()
+    rows = json.loads((args.out / "evidence.json").read_text())
+    trained = [path.parent.name for path in sorted(args.out.glob("*/facts.json"))]
+    for name in args.models or trained:
+        print(ship(name, args.out, rows))
+
+
+if __name__ == "__main__":
+    main()
