@@ -250,6 +250,19 @@ def test_one_cycle_of_few_steps(epochs, warmup, size):
     assert rates.max() == pytest.approx(1e-2) or len(rates) == 1 or warmup == 9
 
 
+def test_one_cycle_between_half_the_rate_and_a_sixteenth():
+    X, y, _ = task(24)
+    seen = Rates()
+    with watching(seen):
+        classifier(
+            tuning="full", max_epochs=20, warmup=4, lr_schedule="onecycle_half", lr=1e-2,
+            train_batch_size=12,
+        ).fit(X, y)  # fmt: skip
+    rates = np.array(seen.seen)[:, -1]
+    assert rates[[0, -1]] == pytest.approx([1e-2 / 2, 1e-2 / 16])
+    assert rates.max() == pytest.approx(1e-2)
+
+
 def test_partial_counts_from_the_layer_that_is_read():
     X, y, _ = task(24)
     params = {"tuning": "partial", "max_epochs": 2, "lr": 1e-2}

@@ -15,8 +15,10 @@ from eegfound.base import SpecError
 from eegfound.cli.app import app
 from eegfound.cli.pretrain import epochs_of, hold_out_of, setting_of, subjects_of
 from eegfound.models import list_models, registry
+from eegfound.models.files import read_metadata
 from eegfound.pretraining.session import prepare_folder
 from eegfound.testing.toy_pretraining import staged_toy_model
+from tests.helpers_corpus import signals, write_fif
 
 #: Five subjects with 24 windows each.
 FEW = ("--exclude-subjects", "5-27", "--epochs", "2", "--set", "n_threads=1")
@@ -87,7 +89,6 @@ def test_it_trains_and_tells_what_was_reached(trained):
 def test_the_weights_know_what_they_were_trained_on_and_are_used_like_others(trained):
     import eegfound as ef
     from eegfound.datasets import load_sample
-    from eegfound.models.files import read_metadata
 
     out, _ = trained
     path = out / "staged-toy-small.safetensors"
@@ -99,6 +100,28 @@ def test_the_weights_know_what_they_were_trained_on_and_are_used_like_others(tra
     X, _, _, info = load_sample(subjects=[9])
     encoder = ef.make_transformer("staged-toy", checkpoint=path, info=info, on_unknown="drop")
     assert encoder.fit_transform(X[:2]).shape == (2, 16)
+
+
+def test_from_a_folder_of_recordings_to_weights(tmp_path, no_report):
+    for subject in range(4):
+        write_fif(tmp_path / "raw" / f"sub-{subject:02}_raw.fif", signals(seed=subject))
+    (tmp_path / "raw" / "sub-09_raw.fif").write_bytes(b"no recording")
+    store, out = tmp_path / "store", tmp_path / "run"
+    made = CliRunner().invoke(
+        app, ["prepare", str(tmp_path / "raw"), "--out", str(store), "--dataset", "mine"]
+    )
+    assert "sub-09" in made.output
+    options = ("--data", store, "--out", out, "--window", "2", "--hold-out", "mine/3")
+    done = run(*options, "--exclude-subjects", "mine/2", "--epochs", "2", "--set", "n_threads=1")
+    assert done.exit_code == 0, done.output
+    record = read_metadata(out / "staged-toy-small.safetensors")["record"]
+    (mine,) = record["datasets"]
+    assert (mine["name"], sorted(mine["subjects"])) == ("mine", ["0", "1", "3"])
+    assert record["held_out"] == ["mine/3"]
+    assert "mine/2" in record["excluded"]
+    assert mine["hours"] == pytest.approx(60 / 3600, rel=0.15)
+    again = run(*options, "--exclude-subjects", "mine/2", "--epochs", "2", "--set", "n_threads=1")
+    assert again.exit_code == 0, again.output
 
 
 @pytest.fixture
@@ -231,6 +254,7 @@ from eegfound.cli import main
 from eegfound.models import registry
 from eegfound.pretraining.session import prepare_folder
 from eegfound.testing.toy_pretraining import staged_toy_model
+from tests.helpers_corpus import signals, write_fif
 registry.register(staged_toy_model())
 main()
 """

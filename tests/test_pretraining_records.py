@@ -59,6 +59,10 @@ def test_a_source_is_for_one_model(tmp_path):
     source = Corpus(tmp_path / "store").source("labram", window_seconds=2)
     with pytest.raises(SpecError, match="for 'labram', not for 'masked-toy'"):
         pretrainer(info=None, max_epochs=1).fit(source)
+    source = Corpus(tmp_path / "store").source("masked-toy", window_seconds=2)
+    with pytest.raises(SpecError, match="window_seconds=1, but X is cut into windows of 2 s"):
+        pretrainer(info=None, max_epochs=1, window_seconds=1).fit(source)
+    pretrainer(info=None, max_epochs=1, window_seconds=2).fit(source)
 
 
 def recording(seed, path):

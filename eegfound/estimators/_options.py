@@ -11,7 +11,7 @@ from eegfound.base import SpecError
 from eegfound.models import FoundationModel
 
 OPTIMIZERS = ("adamw", "adam", "amsgrad", "sgd")
-SCHEDULES = ("constant", "cosine", "onecycle", "plateau")
+SCHEDULES = ("constant", "cosine", "onecycle", "onecycle_half", "plateau")
 HEAD_STARTS = ("zero", "ridge", "probe")
 
 

@@ -211,6 +211,12 @@ def source_of(estimator: Any, X: Any, groups: Any, *, reset: bool) -> Any:
                 f"X is a source of windows for {made_for!r}, not for {estimator._model().name!r}: "
                 "pass the corpus itself."
             )
+        asked, cut = estimator.window_seconds, getattr(X, "window_seconds", None)
+        if None not in (asked, cut) and asked != cut:
+            raise SpecError(
+                f"window_seconds={asked!r}, but X is cut into windows of {cut:g} s: leave "
+                "window_seconds out, or pass the corpus itself."
+            )
         if reset:
             estimator.plan_, estimator.front_end_, estimator.ch_names_ = None, None, None
         return copy.copy(X)  # what its front end learns here is ours

@@ -11,6 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 from eegfound.estimators._options import TrainingOptions
 from eegfound.nn import cosine_schedule
 
+#: One-cycle schedules: where they begin and end, as torch counts it.
+_CYCLES: dict[str, dict[str, float]] = {
+    "onecycle": {},
+    "onecycle_half": {"div_factor": 2.0, "final_div_factor": 8.0},
+}
+
 
 def optimizer_options(options: TrainingOptions) -> dict[str, Any]:
     """Return skorch's arguments for the optimizer that was asked for."""
@@ -29,7 +35,8 @@ class LearningRate(Callback):
     Each parameter group keeps its own share (layer-wise decay). ``"cosine"``
     and ``"constant"`` begin with ``warmup`` epochs of linear growth from 0;
     ``"onecycle"`` (torch's) grows during ``warmup`` epochs, by default three
-    tenths of the training; ``"plateau"`` halves the rate after ten epochs
+    tenths of the training, and ``"onecycle_half"`` likewise, but from half the rate
+    to a sixteenth of it; ``"plateau"`` halves the rate after ten epochs
     without a better loss.
 
     Parameters
@@ -52,7 +59,7 @@ class LearningRate(Callback):
             self.scheduler_: Any = ReduceLROnPlateau(
                 net.optimizer_, factor=0.5, patience=10, min_lr=options.min_lr
             )
-        elif options.lr_schedule == "onecycle":
+        elif options.lr_schedule in _CYCLES:
             warm = options.warmup / options.max_epochs if options.warmup else 0.3
             # torch's cycle of fewer steps divides by zero, or ends before it begins.
             total = max(3, options.max_epochs * per_epoch)
@@ -61,6 +68,7 @@ class LearningRate(Callback):
                 max_lr=[group["lr"] for group in net.optimizer_.param_groups],
                 total_steps=total,
                 pct_start=min(max(warm, 2 / total), 0.99),
+                **_CYCLES[options.lr_schedule],
             )
         else:
             rates = cosine_schedule(

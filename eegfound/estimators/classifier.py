@@ -109,12 +109,12 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         trained. None is 1.
     optimizer : {"adamw", "adam", "amsgrad", "sgd"} | None
         For training in steps. None is ``"adamw"``.
-    lr_schedule : {"constant", "cosine", "onecycle", "plateau"} | None
+    lr_schedule : {"constant", "cosine", "onecycle", "onecycle_half", "plateau"} | None
         How the learning rate changes over the steps (``"plateau"``: halved
         after ten epochs without a better loss). None is ``"constant"``.
     warmup : float | None
         Epochs in which the rate grows from 0; ``"plateau"`` has none. None is
-        0, for ``"onecycle"`` three tenths of the training.
+        0, for one-cycle schedules three tenths of the training.
     gradient_clip : float | None
         Largest norm of a step's gradient. None does not clip.
     ema_decay : float | None

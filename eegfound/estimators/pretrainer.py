@@ -59,7 +59,7 @@ class FoundationPretrainer(WindowEstimator):
         Of Adam.
     lr, min_lr : float | dict | None
         Learning rate, and where the cosine ends.
-    lr_schedule : {"cosine", "constant", "onecycle", "plateau"} | dict | None
+    lr_schedule : {"cosine", "constant", "onecycle", "onecycle_half", "plateau"} | dict | None
         Course of the rate.
     warmup : float | dict | None
         Epochs of linear growth.

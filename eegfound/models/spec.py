@@ -197,6 +197,40 @@ class Checkpoint:
     how_to_get: str = ""
     pretraining_datasets: tuple[str, ...] = ()
 
+    @classmethod
+    def shipped(cls, package: str, model: str, size: str) -> Checkpoint:
+        """Declare weights of our own that ship with a plugin, in its folder ``weights``.
+
+        Parameters
+        ----------
+        package : str
+            The plugin's package.
+        model, size : str
+            Whose weights; file and checkpoint are named after both. The model card
+            stands beside the file.
+
+        Returns
+        -------
+        Checkpoint
+            ``"<model>-<size>-open"``.
+
+        Examples
+        --------
+        >>> from eegfound.models import Checkpoint
+        >>> Checkpoint.shipped("my_plugin", "mymodel", "small").packaged
+        'my_plugin:weights/mymodel-small-open.safetensors'
+        """
+        name = f"{model}-{size}-open"
+        return cls(
+            name=name,
+            size=size,
+            filename=f"{name}.safetensors",
+            packaged=f"{package}:weights/{name}.safetensors",
+            licence="CC BY 4.0 (sources in the model card)",
+            how_to_get=f"It ships with {package}: install that again.",
+            pretraining_datasets=("EEGMMIDB", "ADHD"),
+        )
+
 
 @dataclass(frozen=True)
 class FoundationModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eegfound.models import FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
 
 #: Samples of a patch (one second at 250 Hz), and patches of one window.
 PATCH, MAX_PATCHES = 250, 30
@@ -26,7 +26,7 @@ STAGE = PretrainingStage(
 
 FOME_STYLE = FoundationModel(
     name="fome-style",
-    summary="OUR design after FoME's abstract (fusion embedding, ATLAS attention); no weights",
+    summary="OUR design after FoME's abstract (fusion embedding, ATLAS attention)",
     input=InputSpec(
         sfreq=250.0,
         patch_samples=PATCH,
@@ -43,6 +43,7 @@ FOME_STYLE = FoundationModel(
         "paper-size": {"width": 1536, "depth": 18, "heads": 16},
     },
     default_size="tiny",
+    checkpoints=(Checkpoint.shipped("eegfound_architectures", "fome-style", "tiny"),),
     poolings=("mean", "max", "mean_std", "channels", "flatten"),
     micro_batch=8,
     objective="eegfound_architectures.fome.objective:build_objective",
@@ -60,7 +61,7 @@ FOME_STYLE = FoundationModel(
     notes=(
         "Not the FoME of the paper: its code and weights were never published, and only its "
         "abstract was read. Sizes, losses and every other number are our choice.",
-        "There are no weights: pass checkpoint=None, or a file that you trained yourself.",
+        "Weights of size 'tiny' ship with the plugin, trained by us; see their model card.",
     ),
 )
 

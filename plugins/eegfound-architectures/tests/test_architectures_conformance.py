@@ -22,15 +22,14 @@ def test_fome_style_passes_scikit_learns_checks_too():
 
 def test_weights_are_never_silently_random():
     with pytest.raises(CheckpointNotFoundError, match="No weights are published"):
-        load_encoder(get_model("fome-style"))
+        load_encoder(get_model("fome-style"), size="small")
 
 
 def test_the_name_and_the_listing_say_whose_design_it_is():
     model = get_model("fome-style")
     assert model.name.endswith("-style")
     assert "OUR design" in model.summary
-    assert "no weights" in model.summary
-    assert not model.checkpoints
+    assert [checkpoint.name for checkpoint in model.checkpoints] == ["fome-style-tiny-open"]
 
 
 def test_declaring_the_model_imports_no_torch():

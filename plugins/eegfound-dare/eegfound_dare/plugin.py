@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
 from eegfound.nn.slices.tables import DARE_SIZES, PATCH, VOCABULARY
 
@@ -69,10 +71,10 @@ STAGE = PretrainingStage(
             "max_epochs": 200,
             "train_batch_size": 72,
             "lr": 5e-4,
-            "lr_schedule": "onecycle",
+            "lr_schedule": "onecycle_half",
             "warmup": 40,
             "weight_decay": 1e-6,
-            "gradient_clip": 1e6,  # none
+            "gradient_clip": inf,
             # All that the defaults set, since they count where a recipe says nothing.
             "objective_params": {
                 "momentum": (0.996, 1.0),
@@ -105,6 +107,7 @@ MODEL = FoundationModel(
     poolings=("mean", "max", "mean_std", "cls", "flatten"),
     micro_batch=2,
     checkpoints=(
+        Checkpoint.shipped("eegfound_dare", "dare", "compact"),
         _checkpoint("nano", "ours_3_Nano@epoch=196-valid_loss=0.7569.ckpt", _NANO),
         _checkpoint("deep", "DARE-EEG_3_Deep@epoch=193-valid_loss=0.6080.ckpt"),
         _checkpoint("base", "DARE-EEG_3_base2@epoch=199-valid_loss=0.5981.ckpt"),
@@ -140,7 +143,8 @@ MODEL = FoundationModel(
     licence="none stated (reference code); this implementation BSD-3-Clause",
     url="https://github.com/prestyan/DARE-EEG",
     notes=(
-        "No weights can be downloaded; files in the authors' layout are read by path.",
+        "None of the authors' weights can be downloaded; files in their layout are read by path. "
+        "Those of size 'compact' that ship with the plugin were trained by us.",
         "AF7, AF8, PO5 and PO6 were in no pretraining recording.",
         "Other rates are brought to 256 Hz by nearest samples, as in the authors' scripts.",
     ),

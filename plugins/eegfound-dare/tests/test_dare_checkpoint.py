@@ -42,7 +42,7 @@ def test_lightning_checkpoint(networks, tmp_path, monkeypatch):
     state = {"state_dict": networks.state_dict(), "epoch": 196, "optimizer_states": []}
     torch.save(state, tmp_path / NAME)
     monkeypatch.setenv("EEGFOUND_WEIGHTS", str(tmp_path))
-    enc = DARETransformer(info=INFO).fit(X)  # the default is found
+    enc = DARETransformer(size="nano", info=INFO).fit(X)  # the size's checkpoint is found
     assert enc.weights_ == "dare-nano"
     np.testing.assert_array_equal(enc.transform(X), expected(networks.target_encoder))
     dropped = set(enc.load_report_.dropped)

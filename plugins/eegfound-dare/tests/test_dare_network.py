@@ -94,7 +94,7 @@ def test_heads_and_scale_are_options():
 def test_no_weights_is_an_error_that_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("EEGFOUND_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("EEGFOUND_CACHE", str(tmp_path))
-    for size in (None, "deep"):
+    for size in ("nano", "deep"):
         with pytest.raises(CheckpointNotFoundError, match="nobody offers them for download"):
             DARETransformer(info=INFO, size=size).fit(eeg())
     with pytest.raises(CheckpointNotFoundError, match="No weights are published"):

@@ -283,7 +283,7 @@ def test_initial_weights():
 
 def test_there_are_no_published_weights():
     with pytest.raises(CheckpointError, match=r"No weights are published.*checkpoint=None"):
-        ef.make_transformer("eegpt-ar", info=INFO).fit(eeg())
+        ef.make_transformer("eegpt-ar", size="base", info=INFO).fit(eeg())
     with pytest.raises(CheckpointError, match="No weights are published"):
         ef.make_transformer("braingpt", size="tiny", info=INFO).fit(eeg())
 

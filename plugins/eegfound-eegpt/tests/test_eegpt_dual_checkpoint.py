@@ -104,7 +104,7 @@ def test_no_weights_here_says_where_they_are(monkeypatch, tmp_path):
     monkeypatch.setenv("EEGFOUND_CACHE", str(tmp_path))
     monkeypatch.delenv("EEGFOUND_WEIGHTS", raising=False)
     with pytest.raises(CheckpointNotFoundError, match=r"figshare\.com/s/.*EEGFOUND_WEIGHTS"):
-        load_encoder(MODEL)
+        load_encoder(MODEL, size="large")
     with pytest.raises(CheckpointNotFoundError, match="size 'tiny1'"):
         load_encoder(MODEL, size="tiny1")
 

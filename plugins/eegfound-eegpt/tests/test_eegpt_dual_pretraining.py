@@ -243,7 +243,7 @@ def test_mixed_precision():
 
 def test_the_papers_recipe_is_the_scripts():
     recipe = STAGE.recipes["paper"]
-    assert recipe["lr_schedule"] == "onecycle"
+    assert recipe["lr_schedule"] == "onecycle_half"
     assert (recipe["lr"], recipe["max_epochs"], recipe["weight_decay"]) == (5e-4, 200, 1e-6)
     # Defaults count where a recipe says nothing, so it must say all that they do.
     for stage in (STAGE, get_model("eegpt-ar").stages[0]):

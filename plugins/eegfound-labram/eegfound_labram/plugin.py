@@ -129,6 +129,7 @@ MODEL = FoundationModel(
     default_size="base",
     micro_batch=8,
     checkpoints=(
+        Checkpoint.shipped("eegfound_labram", "labram", "small"),
         Checkpoint(
             name="labram-base",
             size="base",

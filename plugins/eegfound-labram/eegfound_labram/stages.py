@@ -36,6 +36,14 @@ TOKENIZERS: Mapping[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 
+#: Options that only the first stage knows.
+_OF_THE_TOKENIZER = frozenset(
+    {
+        "tokenizer_size", "n_codes", "code_dim", "decoder_depth", "decay", "beta", "revive_after",
+        "centered",
+    }
+)  # fmt: skip
+
 
 def suited(*, out_chans: int = 8, depth: int = 12, **config: Any) -> str:
     """Return the name of the tokenizer for an encoder of a size.
@@ -129,7 +137,8 @@ def masked_stage(
     previous : mapping
         With the trained ``"tokenizer"``, which is copied.
     mask_ratio, cls_quirk, **config
-        See :func:`eegfound_labram.objective.build_objective`.
+        See :func:`eegfound_labram.objective.build_objective`. Options of the tokenizer,
+        which was built before, change nothing here.
     wide : bool
         Begin with the weights of :func:`eegfound_labram.blocks.widen`, and with the
         tokenizer's convolutions where they have the same shape; the reference
@@ -147,6 +156,7 @@ def masked_stage(
             "(stages=['tokenizer', 'masked'], the default), or give what an earlier training saved "
             "with save(path, what='objective') as checkpoint=."
         )
+    config = {key: value for key, value in config.items() if key not in _OF_THE_TOKENIZER}
     objective = build_objective(
         tokenizer=deepcopy(first.tokenizer), mask_ratio=mask_ratio, cls_quirk=cls_quirk, **config
     )

@@ -34,8 +34,13 @@ def write(path, content):
     return path
 
 
-def test_the_published_layout_loads_by_default(published, raw):
+def test_our_own_weights_are_the_default(published):
     loaded = load_encoder(MODEL)
+    assert (loaded.weights, loaded.size) == ("labram-small-open", "small")
+
+
+def test_the_published_layout_loads_by_size(published, raw):
+    loaded = load_encoder(MODEL, size="base")
     assert loaded.weights == "labram-base"
     assert loaded.report.ok
     assert set(loaded.report.dropped) == LEFT_OUT | {"norm.weight", "norm.bias"}

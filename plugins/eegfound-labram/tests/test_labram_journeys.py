@@ -69,9 +69,11 @@ def test_journey_1_from_epochs_to_a_fair_number(epochs, tmp_path):
     # Epochs themselves give the same numbers as their array.
     enc = ef.make_transformer("labram", info=epochs.info)
     np.testing.assert_array_equal(enc.fit_transform(epochs), enc.fit_transform(epochs.get_data()))
-    assert enc.weights_ == "labram-base"
+    assert enc.weights_ == "labram-small-open"
     assert enc.load_report_.ok
-    assert "logit_scale" in enc.load_report_.dropped
+    published = ef.make_transformer("labram", checkpoint="labram-base", info=epochs.info)
+    assert published.fit(epochs).weights_ == "labram-base"
+    assert "logit_scale" in published.load_report_.dropped
 
 
 def test_journey_1_unknown_electrodes_are_named_with_both_ways_out(epochs):

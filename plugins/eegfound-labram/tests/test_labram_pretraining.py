@@ -246,3 +246,11 @@ def test_codes_of_another_tokenizer_are_forgotten(second):
     second.memory.most_bytes = 0
     second.memory.codes(_batch(n=4, seed=1), second.tokenizer)
     assert len(second.memory.known) == 4
+
+
+def test_options_of_the_tokenizer_may_be_told_to_both_stages():
+    torch.manual_seed(0)
+    options = SIZE | {"n_codes": 24, "code_dim": 8, "revive_after": None}
+    first = tokenizer_stage(previous={}, **options)
+    second = masked_stage(previous={"tokenizer": first}, **options)
+    assert second.network.lm_head.out_features == 24

@@ -147,12 +147,14 @@ def _entropy(case: GoldenCase) -> Output:
 def _published(case: GoldenCase) -> Output:
     model = get_model("mmm")
     try:
-        plain = load_encoder(model)
+        plain = load_encoder(model, checkpoint="mmm-tuh-base")
     except CheckpointNotFoundError as error:
         raise GoldenSkippedError(str(error)) from error
     stored = case.inputs.get("supernodes")
     tokens = case.fill("supernodes", (1, N_REGIONS, 5)) if stored is None else stored
-    drawn = load_encoder(model, config={"region_tokens": np.asarray(tokens).tolist()})
+    drawn = load_encoder(
+        model, checkpoint="mmm-tuh-base", config={"region_tokens": np.asarray(tokens).tolist()}
+    )
     digest = case.meta.get("sha256")
     if plain.file is None or digest not in (None, plain.file.sha256):
         raise GoldenSkippedError(f"the published weights here are not those of sha256 {digest}")

@@ -76,6 +76,7 @@ MODEL = FoundationModel(
     default_size="base",
     poolings=("flatten", "regions", "mean", "cls", "channels"),
     checkpoints=(
+        Checkpoint.shipped("eegfound_mmm", "mmm", "small"),
         Checkpoint(
             name="mmm-tuh-base",
             size="base",

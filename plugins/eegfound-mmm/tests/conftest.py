@@ -38,7 +38,7 @@ def published(monkeypatch):
 
     monkeypatch.setenv("EEGFOUND_OFFLINE", "1")  # tests download nothing
     try:
-        return find_checkpoint(get_model("mmm")).path
+        return find_checkpoint(get_model("mmm"), "mmm-tuh-base").path
     except CheckpointNotFoundError:
         pytest.skip(
             "the authors' tuh_pretrained_encoder_base.pt is not here: put it into a folder named "

@@ -40,8 +40,17 @@ def test_the_published_layout_loads(published_layout, raw):
     assert torch.equal(own["network.pos_embed"], MMM().network.pos_embed)
 
 
-def test_the_published_file_loads_by_default(published):
+def test_our_own_weights_are_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("EEGFOUND_OFFLINE", "1")
+    monkeypatch.setenv("EEGFOUND_WEIGHTS", str(tmp_path))
     loaded = load_encoder(MODEL)
+    assert (loaded.weights, loaded.size) == ("mmm-small-open", "small")
+    assert not loaded.report.optional
+    assert {each["name"] for each in loaded.report.record["datasets"]} == {"eegmmidb", "adhd"}
+
+
+def test_the_published_file_loads(published):
+    loaded = load_encoder(MODEL, checkpoint="mmm-tuh-base")
     assert loaded.weights == "mmm-tuh-base"
     assert set(loaded.report.optional) == NOT_IN_THE_FILE
     # Norms that training never called were only ever decayed: one value throughout.
@@ -53,7 +62,7 @@ def test_another_file_of_that_name_is_refused(published_layout, tmp_path, monkey
     shutil.copy(published_layout, tmp_path / "tuh_pretrained_encoder_base.pt")
     monkeypatch.setenv("EEGFOUND_WEIGHTS", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"not the published file.*6d9354d5"):
-        load_encoder(MODEL)
+        load_encoder(MODEL, size="base")
 
 
 def test_no_weights_here_says_where_they_are(monkeypatch, tmp_path):
@@ -61,7 +70,7 @@ def test_no_weights_here_says_where_they_are(monkeypatch, tmp_path):
     monkeypatch.setenv("EEGFOUND_CACHE", str(tmp_path))
     monkeypatch.delenv("EEGFOUND_WEIGHTS", raising=False)
     with pytest.raises(CheckpointNotFoundError, match=r"seqml\.github\.io/MMM.*EEGFOUND_WEIGHTS"):
-        load_encoder(MODEL)
+        load_encoder(MODEL, size="base")
 
 
 @pytest.mark.parametrize("tokens", ["zeros", "normal"])

@@ -107,6 +107,7 @@ MODEL = FoundationModel(
     micro_batch=8,
     poolings=("mean", "max", "mean_std", "channels", "flatten"),
     checkpoints=(
+        Checkpoint.shipped("eegfound_neurolm", "neurolm", "small"),
         _published("NeuroLM-B.pt", "base"),
         _published("NeuroLM-L.pt", "large"),
         _published("NeuroLM-XL.pt", "xl"),

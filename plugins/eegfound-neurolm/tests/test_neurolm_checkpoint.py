@@ -84,7 +84,9 @@ def test_the_language_model_is_known_by_its_parts(published, tmp_path, prefix):
 def test_the_file_is_found_by_its_name(published, monkeypatch):
     monkeypatch.setenv("EEGFOUND_WEIGHTS", str(published["folder"]))
     with pytest.raises(CheckpointError, match="size='tiny'"):
-        load_encoder(MODEL)  # it is found, and it is not of the published size
+        load_encoder(
+            MODEL, checkpoint="neurolm-b"
+        )  # it is found, and it is not of the published size
 
 
 def test_a_missing_or_unknown_tensor_is_an_error(published, tmp_path):

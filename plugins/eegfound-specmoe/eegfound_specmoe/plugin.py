@@ -98,7 +98,7 @@ _GATES = PretrainingStage(
 
 MODEL = FoundationModel(
     name="specmoe",
-    summary="Spectral mixture of three SpecHi-Net experts; weights to be fetched by the user",
+    summary="Spectral mixture of three SpecHi-Net experts",
     input=InputSpec(
         sfreq=200.0,
         # Any length from one second on: the network itself fills up to 120 samples.
@@ -127,6 +127,7 @@ MODEL = FoundationModel(
     ),
     micro_batch=4,
     checkpoints=(
+        Checkpoint.shipped("eegfound_specmoe", "specmoe", "small"),
         Checkpoint(
             name="specmoe",
             size="moe",
@@ -186,7 +187,7 @@ MODEL = FoundationModel(
     ),
     url="https://github.com/TeraXj78/SpecMoE",
     notes=(
-        "Weights are never downloaded: the authors' licence forbids passing them on. "
+        "The authors' weights are never downloaded: their licence forbids passing them on. "
         "eegfound_specmoe.assemble_experts makes SpecMoE of any three expert files.",
         "Embeddings depend on the order of channels: channels are laid one after another.",
         "pooling='fused' adds spectral gates, which no pretraining has seen: train them with "

@@ -52,10 +52,10 @@ def test_a_published_expert_loads_by_name(published_folder, published, monkeypat
     assert all(k.startswith(("Up", "TransformerEnc3", "aux_")) for k in loaded.report.dropped)
 
 
-def test_three_experts_become_the_default_checkpoint(assembled, published, monkeypatch):
+def test_three_experts_become_the_published_size(assembled, published, monkeypatch):
     monkeypatch.setenv("EEGFOUND_WEIGHTS", str(assembled.parent))
     X = eeg()
-    enc = ef.make_transformer("specmoe", info=INFO, pooling="per_feature")
+    enc = ef.make_transformer("specmoe", size="moe", info=INFO, pooling="per_feature")
     out = enc.fit_transform(X)
     assert enc.weights_ == "specmoe"
     assert out.shape == (4, 384)
@@ -230,17 +230,19 @@ def test_one_file_is_nothing_to_assemble(sources, tmp_path):
         assemble_experts(sources, tmp_path / "out.safetensors")
 
 
-@pytest.mark.parametrize("name", ["default", "specmoe-expert-1"])
+@pytest.mark.parametrize("name", ["specmoe", "specmoe-expert-1"])
 def test_no_weights_here_says_why_and_what_to_do(monkeypatch, tmp_path, name):
     monkeypatch.setenv("EEGFOUND_CACHE", str(tmp_path))
     monkeypatch.delenv("EEGFOUND_WEIGHTS", raising=False)
     with pytest.raises(CheckpointNotFoundError, match=r"TeraXj78/SpecMoE.*licence") as caught:
         load_encoder(MODEL, checkpoint=name)
-    assert ("assemble_experts" in str(caught.value)) == (name == "default")
+    assert ("assemble_experts" in str(caught.value)) == (name == "specmoe")
 
 
-def test_nothing_is_offered_for_download():
-    assert all(not checkpoint.urls and not checkpoint.packaged for checkpoint in MODEL.checkpoints)
+def test_nothing_of_the_authors_is_offered():
+    ours, *theirs = MODEL.checkpoints
+    assert ours.name == "specmoe-small-open"
+    assert not any(checkpoint.urls or checkpoint.packaged for checkpoint in theirs)
 
 
 def test_pretraining_goes_on_from_a_published_file(published):

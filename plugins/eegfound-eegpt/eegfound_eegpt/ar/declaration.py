@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eegfound.models import FoundationModel, InputSpec, PretrainingStage
+from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage
 from eegfound_eegpt.ar.vocabulary import HOP, TOKEN, VOCABULARY
 
 _HERE = "eegfound_eegpt.ar"
@@ -46,8 +46,7 @@ MODEL = FoundationModel(
     name="eegpt-ar",
     aliases=("braingpt",),
     summary=(
-        "Autoregressive EEGPT (BrainGPT): next-signal prediction per electrode, task-shared graph; "
-        "no published weights"
+        "Autoregressive EEGPT (BrainGPT): next-signal prediction per electrode, task-shared graph"
     ),
     input=InputSpec(
         sfreq=256.0,
@@ -73,6 +72,7 @@ MODEL = FoundationModel(
         "tiny": {"dim": 32, "heads": 4, "depth": 2, "graph_depth": 2},
     },
     default_size="base",
+    checkpoints=(Checkpoint.shipped("eegfound_eegpt", "eegpt-ar", "small"),),
     poolings=("mean", "last", "special", "graph", "channels", "max", "mean_std", "flatten"),
     recipes={
         "paper": {
@@ -101,8 +101,8 @@ MODEL = FoundationModel(
     licence="no published code; this implementation BSD-3-Clause",
     url="https://arxiv.org/abs/2410.19779",
     notes=(
-        "No weights are published: pretrain your own with the objective of this plugin, or pass "
-        "checkpoint=None for random weights.",
+        "No weights were published by the authors; those of size 'small' that ship with the plugin "
+        "were trained by us.",
         "Not the EEGPT of Wang et al. (NeurIPS 2024), which is the model 'eegpt'.",
         "The 138 names, the amplitude scale and the position encoding are decided by us; see the "
         "model card.",

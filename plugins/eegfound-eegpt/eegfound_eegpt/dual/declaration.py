@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage
 from eegfound.nn.slices.tables import EEGPT_SIZES, PATCH, VOCABULARY
 from eegfound_eegpt.dual.recipes import TEN_TWENTY
@@ -56,10 +58,10 @@ STAGE = PretrainingStage(
             "max_epochs": 200,
             "train_batch_size": 64,
             "lr": 5e-4,
-            "lr_schedule": "onecycle",
+            "lr_schedule": "onecycle_half",
             "warmup": 40,
             "weight_decay": 1e-6,
-            "gradient_clip": 1e6,  # none
+            "gradient_clip": inf,
             # All that the defaults set, since they count where a recipe says nothing.
             "objective_params": {
                 "momentum": (0.996, 1.0),
@@ -93,6 +95,7 @@ MODEL = FoundationModel(
     # Four windows at a time are hardly faster than two in the published size.
     micro_batch=2,
     checkpoints=(
+        Checkpoint.shipped("eegfound_eegpt", "eegpt", "small"),
         Checkpoint(
             name="eegpt-large",
             size="large",
