@@ -15,6 +15,7 @@ from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils.parallel import Parallel, delayed
 
 from eegfound.search.pruning import Judge, judged_by
+from eegfound.search.slices import cut_once
 
 Record = dict[str, Any]
 _FOLDS = "eegfound:folds"
@@ -62,6 +63,7 @@ class FoldRunner:
     ) -> None:
         self.search, self.X, self.y, self.splits = search, X, y, splits
         self.base = clone(search.estimator)
+        self._cut = cut_once(X, splits, search.estimator, effective_n_jobs(search.n_jobs))
         self.parallel = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch)
         self.options = {
             "scorer": scorers,
@@ -119,7 +121,10 @@ class FoldRunner:
             "train": train, "test": test, "parameters": params,
             "split_progress": (fold, len(self.splits)),
         }  # fmt: skip
-        return _fit_and_score, (clone(self.base), self.X, self.y), options
+        # A candidate may bring another first step, which may write into what it gets.
+        names = [name for name, _ in getattr(self.base, "steps", [])[:1]]
+        X = self.X if {"steps", *names} & set(params) else self._cut
+        return _fit_and_score, (clone(self.base), X, self.y), options
 
 
 def _watched(monitor: str | None) -> Any:
