@@ -11,11 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 from eegfound.estimators._options import TrainingOptions
 from eegfound.nn import cosine_schedule
 
-#: One-cycle schedules: where they begin and end, as torch counts it.
-_CYCLES: dict[str, dict[str, float]] = {
-    "onecycle": {},
-    "onecycle_half": {"div_factor": 2.0, "final_div_factor": 8.0},
-}
+#: One-cycle schedules: torch's divisors of the rate at the start, and of that at the end.
+_CYCLES = {"onecycle": (25.0, 1e4), "onecycle_half": (2.0, 8.0)}
 
 
 def optimizer_options(options: TrainingOptions) -> dict[str, Any]:
@@ -60,6 +57,7 @@ class LearningRate(Callback):
                 net.optimizer_, factor=0.5, patience=10, min_lr=options.min_lr
             )
         elif options.lr_schedule in _CYCLES:
+            start, end = _CYCLES[options.lr_schedule]
             warm = options.warmup / options.max_epochs if options.warmup else 0.3
             # torch's cycle of fewer steps divides by zero, or ends before it begins.
             total = max(3, options.max_epochs * per_epoch)
@@ -68,7 +66,8 @@ class LearningRate(Callback):
                 max_lr=[group["lr"] for group in net.optimizer_.param_groups],
                 total_steps=total,
                 pct_start=min(max(warm, 2 / total), 0.99),
-                **_CYCLES[options.lr_schedule],
+                div_factor=start,
+                final_div_factor=end,
             )
         else:
             rates = cosine_schedule(

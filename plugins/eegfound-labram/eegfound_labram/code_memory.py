@@ -33,7 +33,8 @@ class CodeMemory:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self.known: dict[bytes, Tensor] = {}
-        self._n_bytes, self._state = 0, ()
+        self._n_bytes = 0
+        self._state: tuple[tuple[int, int], ...] = ()
 
     def __reduce__(self) -> tuple[type[CodeMemory], tuple[int]]:
         return CodeMemory, (self.most_bytes,)
