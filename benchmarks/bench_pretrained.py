@@ -8,6 +8,7 @@ the draws of folds, for random weights also over their seeds; baselines beside.
 
     python benchmarks/bench_pretrained.py [--models labram mmm=my.safetensors …]
         [--data eegmat adhd left_right eyes] [--seeds 5] [--draws 5] [--out results.json]
+    python benchmarks/bench_pretrained.py --trained OUT    # all that open_checkpoints.py made there
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import eegfound as ef
 from eegfound.base import RandomWeightsWarning
-from eegfound.baselines import make_baseline
+from eegfound.benchmark.pipelines import baseline_pipelines
+from eegfound.benchmark.routing import fit, respond
 from eegfound.datasets import load_adhd, load_eegmat, load_eegmmidb
 
 FOLDS = 5
@@ -53,15 +56,16 @@ TASKS = {
 def scores(pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int) -> list:
     """Return the mean score of every draw of subject-wise folds."""
     n_folds = min(FOLDS, len(np.unique(groups)))
-    return [
-        float(
-            cross_val_score(
-                pipeline, X, y, groups=groups, scoring="balanced_accuracy",
-                cv=StratifiedGroupKFold(n_folds, shuffle=True, random_state=draw),
-            ).mean()
-        )
-        for draw in range(draws)
-    ]  # fmt: skip
+    found = []
+    for draw in range(draws):
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=draw)
+        of_folds = []
+        for train, test in folds.split(X, y, groups):
+            fitted = fit(clone(pipeline), X[train], y[train], groups[train])
+            told = respond(fitted, "predict", X[test], groups[test])
+            of_folds.append(balanced_accuracy_score(y[test], told))
+        found.append(float(np.mean(of_folds)))
+    return found
 
 
 def score_encoder(
@@ -115,10 +119,10 @@ def compare(task: str, models: dict[str, Any], seeds: int, draws: int) -> Iterat
     )
     n_subjects = len(np.unique(groups))
     common = {"task": task, "n_windows": len(X), "n_subjects": n_subjects, "seen": len(seen)}
+    baselines = baseline_pipelines(BASELINES, info=info, band=band)
     for name in BASELINES:
-        baseline = make_baseline(name, info=info, band=band)
-        fit = scores(baseline, X, y, groups, draws)
-        yield {**common, "pipeline": name, "weights": "", "scores": fit}
+        found = scores(baselines[name], X, y, groups, draws)
+        yield {**common, "pipeline": name, "weights": "", "scores": found}
     for model, encoder in encoders.items():
         found = score_encoder(model, encoder, X, y, groups, draws)
         yield {**common, "pipeline": model, "weights": "pretrained", "scores": found}
@@ -166,13 +170,18 @@ def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=["labram", "mmm", "dare", "specmoe"])
-    parser.add_argument("--data", nargs="*", default=["eegmat"], choices=list(TASKS))
+    parser.add_argument("--trained", type=Path, help="folder of open_checkpoints.py")
+    parser.add_argument("--data", nargs="*", choices=list(TASKS), default=list(TASKS)[:4])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--out", help="JSON file for all scores")
     args = parser.parse_args()
     models: dict[str, Any] = {}
-    for entry in args.models:
+    if args.trained:
+        args.out = args.out or args.trained / "evidence.json"
+        for facts in sorted(args.trained.glob("*/facts.json")):
+            (models[facts.parent.name],) = facts.parent.glob("*-open.safetensors")
+    for entry in [] if args.trained else args.models:
         name, _, path = entry.partition("=")
         models[name] = path or "default"
     rows: list[dict] = []

@@ -1,8 +1,7 @@
 """Put the trained checkpoints into their plugins: weights, loss curves, model card.
 
     python benchmarks/open_checkpoints.py OUT
-    python benchmarks/bench_pretrained.py --models labram=OUT/labram/labram-open-small.safetensors …
-        --out OUT/evidence.json
+    python benchmarks/bench_pretrained.py --trained OUT
     python benchmarks/model_cards.py OUT [--models labram …]
 
 Writes ``weights/`` in each plugin's package. All that a card says is read from the weights'
@@ -77,12 +76,14 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
         ),
         "",
         *(
-            f"`{each['name']}`, subjects trained on: {', '.join(map(str, each['subjects']))}.\n"
+            f"`{each['name']}`, subjects: {', '.join(map(str, each['subjects']))}.\n"
             for each in record["datasets"]
         ),
-        f"Left out, for measuring: {', '.join(facts['unseen'])}. Nothing of EEGMAT was used. The "
-        "same record is in the file; `run_benchmark` reads it and marks results on these "
-        "subjects.",
+        f"Of these, never trained on but measured after every pass: {', '.join(record['held_out'])}.",
+        "",
+        f"Left out altogether, for what stands below: {', '.join(facts['unseen'])}. Nothing of "
+        "EEGMAT was used. The same record is in the file; `run_benchmark` reads it and marks "
+        "results on these subjects.",
         "",
         "## Recipe",
         "",

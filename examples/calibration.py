@@ -2,14 +2,13 @@
 
 Subjects are kept apart twice: between training and test, and between the
 pipelines and what calibrates them. That needs metadata routing, which hands
-``groups`` to the inner splitter. The encoder has random weights and its smallest
-size, to keep the example quick: take its scores as an illustration.
+``groups`` to the inner splitter. The encoder is the small one that ships with
+its plugin: take its scores as an illustration.
 """
 
 from __future__ import annotations
 
 import tempfile
-import warnings
 
 import numpy as np
 import sklearn
@@ -24,19 +23,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import eegfound as ef
-from eegfound.base import RandomWeightsWarning
 from eegfound.benchmark.calibration import calibration_error, calibration_floor, reliability_table
 
-warnings.simplefilter("ignore", RandomWeightsWarning)  # said in the docstring
 sklearn.set_config(enable_metadata_routing=True)
 
 X, y, groups, info = ef.datasets.load_sample(subjects=range(12))
 classes, codes = np.unique(y, return_inverse=True)
 cache = tempfile.TemporaryDirectory()  # every window is encoded once, in all folds together
-encoder = ef.make_transformer("labram", size="tiny", checkpoint=None, info=info, cache=cache.name)
+encoder = ef.make_transformer("labram", info=info, cache=cache.name)
 linear = [StandardScaler(), LogisticRegression(C=10, max_iter=5000)]
 pipelines = {
-    "encoder (random weights)": make_pipeline(encoder, *linear),
+    "LaBraM": make_pipeline(encoder, *linear),
     "Riemannian tangent space": make_pipeline(Covariances("oas"), TangentSpace(), *linear),
     "guessing": DummyClassifier(strategy="prior"),
 }

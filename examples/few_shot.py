@@ -6,15 +6,13 @@ as a calibration run would, and the test windows are the same for every k.
 
 Beware of what these curves show here: rest and arithmetic of a person were
 recorded one after the other, so that shots also tell the two recordings apart,
-not only the two states. The column k = 0 is free of that. The encoder has random
-weights and its smallest size, to keep the example quick: take its scores as an
-illustration.
+not only the two states. The column k = 0 is free of that. The encoder is the
+small one that ships with its plugin: take its scores as an illustration.
 """
 
 from __future__ import annotations
 
 import tempfile
-import warnings
 
 from pyriemann.estimation import Covariances
 from pyriemann.tangentspace import TangentSpace
@@ -24,16 +22,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import eegfound as ef
-from eegfound.base import RandomWeightsWarning
 from eegfound.model_selection import few_shot_curve, summarize_curve
 
-warnings.simplefilter("ignore", RandomWeightsWarning)  # said in the docstring
 X, y, groups, info = ef.datasets.load_sample(subjects=range(8))
 cache = tempfile.TemporaryDirectory()  # every window is encoded once, in all splits together
-encoder = ef.make_transformer("labram", size="tiny", checkpoint=None, info=info, cache=cache.name)
+encoder = ef.make_transformer("labram", info=info, cache=cache.name)
 linear = [StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)]
 pipelines = {
-    "encoder (random weights)": make_pipeline(encoder, *linear),
+    "LaBraM": make_pipeline(encoder, *linear),
     "Riemannian tangent space": make_pipeline(Covariances("oas"), TangentSpace(), *linear),
     "guessing": DummyClassifier(strategy="prior"),
 }

@@ -1,22 +1,18 @@
 """Is fine-tuning worth it? Head and full tuning as a hyper-parameter.
 
-A small network with random weights keeps the example quick; pass the published
-checkpoint (or leave ``checkpoint`` out) for the real question.
+The small encoder that ships with the plugin keeps the example quick; pass
+``checkpoint="labram-base"`` for the real question.
 """
 
 from __future__ import annotations
 
-import warnings
-
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
 import eegfound as ef
-from eegfound.base import RandomWeightsWarning
 
-warnings.simplefilter("ignore", RandomWeightsWarning)  # said in the docstring
 X, y, groups, info = ef.datasets.load_sample(subjects=range(4))
 clf = ef.make_classifier(
-    "labram", size="tiny", checkpoint=None, info=info, class_weight="balanced",
+    "labram", info=info, class_weight="balanced",
     layer_decay=0.65, max_epochs=4, random_state=0,
 )  # fmt: skip
 search = GridSearchCV(

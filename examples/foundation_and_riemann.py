@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 import eegfound as ef
 
 X, y, groups, info = ef.datasets.load_sample(subjects=range(8))
-encoder = ef.make_transformer("labram", size="tiny", checkpoint=None, info=info)
+encoder = ef.make_transformer("labram", info=info)
 riemann = make_pipeline(Covariances("oas"), TangentSpace())
 pipelines = {
     "union": make_pipeline(

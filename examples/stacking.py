@@ -2,15 +2,13 @@
 
 The inner folds of scikit-learn's stack cut through subjects, so that its final
 estimator learns to trust whatever recognizes people;
-``GroupedStackingClassifier`` keeps them apart. The encoders have random weights and
-their smallest sizes, to keep the example quick: take the scores as an
-illustration.
+``GroupedStackingClassifier`` keeps them apart. The encoders are the small ones that
+ship with their plugins: take the scores as an illustration.
 """
 
 from __future__ import annotations
 
 import tempfile
-import warnings
 
 import numpy as np
 from pyriemann.estimation import Covariances
@@ -24,10 +22,8 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
 import eegfound as ef
-from eegfound.base import RandomWeightsWarning
 from eegfound.model_selection import GroupedStackingClassifier
 
-warnings.simplefilter("ignore", RandomWeightsWarning)  # said in the docstring
 X, y, groups, info = ef.datasets.load_sample(subjects=range(8))
 
 
@@ -37,9 +33,9 @@ def classify(features):
 
 
 cache = tempfile.TemporaryDirectory()  # every window is encoded once, in all folds together
-options = {"checkpoint": None, "info": info, "cache": cache.name}
-labram = ef.make_transformer("labram", size="tiny", **options)
-eegpt = ef.make_transformer("eegpt", size="tiny1", **options)
+options = {"info": info, "cache": cache.name}
+labram = ef.make_transformer("labram", **options)
+eegpt = ef.make_transformer("eegpt", **options)
 riemann = make_pipeline(Covariances("oas"), TangentSpace())
 members = [(name, classify(f)) for name, f in (("labram", labram), ("eegpt", eegpt))]
 members.append(("riemann", classify(riemann)))

@@ -33,14 +33,14 @@ y, groups = np.concatenate([y[first], y[~first]]), np.concatenate([groups[first]
 joint = layout.info(sfreq=info.sfreq)
 print(f"{both.shape[1]} electrodes in all, {100 * np.isnan(both).mean():.0f} % not recorded")
 
-encoder = ef.make_transformer("labram", size="tiny", checkpoint=None, info=joint)
+encoder = ef.make_transformer("labram", info=joint)
 foundation = make_pipeline(encoder, StandardScaler(), LogisticRegression(max_iter=1000))
 filled = make_pipeline(
     ef.MontageMapper(info=joint, target=layout, missing="interpolate"),
     ef.baselines.make_baseline("tangent_space", info=joint),
 )
 for name, pipe in {
-    "encoder (random weights) + LR": foundation,
+    "LaBraM + LR": foundation,
     "interpolated, Riemann": filled,
 }.items():
     scores = cross_val_score(pipe, both, y, groups=groups, cv=GroupKFold(4))

@@ -84,4 +84,4 @@ class CodeMemory:
 
 
 def _digest(window: Tensor) -> bytes:
-    return xxhash.xxh3_128_digest(memoryview(window.contiguous().numpy()).cast("B"))
+    return xxhash.xxh3_128_digest(window.numpy().tobytes())
