@@ -79,7 +79,7 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
             f"`{each['name']}`, subjects: {', '.join(map(str, each['subjects']))}.\n"
             for each in record["datasets"]
         ),
-        f"Of these, never trained on but measured after every pass: {', '.join(record['held_out'])}.",
+        f"Of these, measured after every pass and not trained on: {', '.join(record['held_out'])}.",
         "",
         f"Left out altogether, for what stands below: {', '.join(facts['unseen'])}. Nothing of "
         "EEGMAT was used. The same record is in the file; `run_benchmark` reads it and marks "
@@ -88,8 +88,8 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
         "## Recipe",
         "",
         f"{'Stages' if len(told['stages']) > 1 else 'Stage'} "
-        f"{', '.join(f'`{stage}`' for stage in told['stages'])}; {facts['passes']} passes over the "
-        f"data in all{differing(facts['options'])}. Everything else as the plugin declares it for "
+        f"{', '.join(f'`{stage}`' for stage in told['stages'])}; {told['recipe']['max_epochs']} passes "
+        f"over the data in all{differing(told['recipe'])}. Everything else as the plugin declares it for "
         "its stages; the file holds all of it (`recipe`, `objective_params`).",
         "",
         "## Objective on subjects that were not trained on",
@@ -110,9 +110,10 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def differing(options: Mapping[str, Any]) -> str:
-    """Return what was not left to the defaults, as the end of a sentence."""
-    return "".join(f", `{key}={value!r}`" for key, value in options.items())
+def differing(recipe: Mapping[str, Any]) -> str:
+    """Return what was not left to the model's defaults, as the end of a sentence."""
+    usual = ("max_epochs", "dtype", "early_stopping", "random_state", "validation_fraction")
+    return "".join(f", `{key}={recipe[key]!r}`" for key in recipe if key not in usual)
 
 
 def weights_of(folder: Path) -> Path:

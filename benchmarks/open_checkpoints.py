@@ -78,8 +78,7 @@ def train(name: str, store: Corpus, out: Path, passes: int | None) -> None:
         for stage in pretrainer.objectives_
     }
     facts = {
-        "model": name, "size": size, "passes": passes, "options": options,
-        "fingerprint": pretrainer.fingerprint_, "steps": pretrainer.n_steps_,
+        "model": name, "size": size, "fingerprint": pretrainer.fingerprint_,
         "unseen": unseen, "on_unseen": reached,
     }  # fmt: skip
     (folder / "facts.json").write_text(json.dumps(facts, indent=1))
