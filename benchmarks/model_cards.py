@@ -87,10 +87,10 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
         "",
         "## Recipe",
         "",
-        f"{'Stages' if len(told['stages']) > 1 else 'Stage'} "
-        f"{', '.join(f'`{stage}`' for stage in told['stages'])}; {told['recipe']['max_epochs']} passes "
-        f"over the data in all{differing(told['recipe'])}. Everything else as the plugin declares it for "
-        "its stages; the file holds all of it (`recipe`, `objective_params`).",
+        f"{told['recipe']['max_epochs']} passes over the data in all stages together "
+        f"({', '.join(f'`{stage}`' for stage in told['stages'])}){differing(told['recipe'])}. "
+        "Everything else as the plugin declares it for its stages; the file holds all of it "
+        "(`recipe`, `objective_params`).",
         "",
         "## Objective on subjects that were not trained on",
         "",
