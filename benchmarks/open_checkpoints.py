@@ -31,7 +31,7 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "eegpt": ("small", 4, {}),
     "eegpt-ar": ("small", 10, {}),
     # Half a minute, as published, would be 3800 tokens in one sequence.
-    "specmoe": ("small", 6, {"window_seconds": 4.0}),
+    "specmoe": ("small", 4, {"window_seconds": 4.0}),
     "neurolm": ("small", 10, {}),
     "fome-style": ("tiny", 8, {}),
 }
