@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,17 @@ from eegfound.pretraining.report import measures_of
 from eegfound.pretraining.report_figures import curves_figure
 
 LIMIT = 6_000_000
+#: What says best, for each model, whether its objective was learned: stage, measure, in words.
+HEADLINES = {
+    "labram": ("masked", "accuracy", "codes of hidden patches named rightly"),
+    "mmm": ("reconstruction", "hidden", "squared error of hidden features"),
+    "dare": ("dual-aligned", "reconstruction_in_space", "squared error of hidden channels"),
+    "eegpt": ("dual", "reconstruction_in_space", "squared error of hidden channels"),
+    "eegpt-ar": ("next-signal", "new_samples", "squared error of new samples"),
+    "specmoe": ("expert-3", "total", "loss of signals with holes"),
+    "neurolm": ("next-code", "accuracy", "codes of the next second named rightly"),
+    "fome-style": ("masked", "spectrum", "error of hidden log-spectra"),
+}
 #: Sets by their short name in a record: what a card must say of them.
 SETS = {
     "eegmmidb": (
@@ -110,6 +122,29 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def overview(trained: list[str], out: Path, rows: list[dict]) -> str:
+    """Return one line per model: its objective, and what its embeddings are worth."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = [
+        f"| model | on unseen subjects | reached | learned nothing | {' | '.join(tasks)} | mean |",
+        f"|---|---|---|---|{'---|' * len(tasks)}---|",
+    ]
+    for name in trained:
+        stage, measure, words = HEADLINES[name]
+        values = json.loads((out / name / "facts.json").read_text())["on_unseen"][stage]
+        differences = []
+        for task in tasks:
+            of_task = [row for row in rows if row["task"] == task and row["pipeline"] == name]
+            pretrained, *random = (statistics.mean(row["scores"]) for row in of_task)
+            differences.append(pretrained - statistics.mean(random))
+        told = [f"{value:+.3f}" for value in (*differences, statistics.mean(differences))]
+        lines.append(
+            f"| {name} | {words} | {values[measure]:.3g} | {values[f'{measure}_trivial']:.3g} | "
+            f"{' | '.join(told)} |"
+        )
+    return "\n".join(lines)
+
+
 def differing(recipe: Mapping[str, Any]) -> str:
     """Return what was not left to the model's defaults, as the end of a sentence."""
     usual = ("max_epochs", "dtype", "early_stopping", "random_state", "validation_fraction")
@@ -185,6 +220,7 @@ def main() -> None:
     trained = [path.parent.name for path in sorted(args.out.glob("*/facts.json"))]
     for name in args.models or trained:
         print(ship(name, args.out, rows))
+    print(overview(trained, args.out, rows))
 
 
 if __name__ == "__main__":
