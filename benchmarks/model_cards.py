@@ -28,6 +28,8 @@ from eegfound.pretraining.report import measures_of
 from eegfound.pretraining.report_figures import curves_figure
 
 LIMIT = 6_000_000
+#: Endings of measures that are what a plain guess reaches.
+GUESSES = ("_trivial", "_zero", "_masked", "_neighbours", "_repeat")
 #: What says best, for each model, whether its objective was learned: stage, measure, in words.
 HEADLINES = {
     "labram": ("masked", "accuracy", "codes of hidden patches named rightly"),
@@ -60,7 +62,7 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
     record = told["record"]
     n_numbers = sum(tensor.numel() for tensor in tensors.values())
     model = ef.get_model(name)
-    minutes = sum(max(row["seconds"] for row in part) for part in metrics(out / name).values()) / 60
+    minutes = max(row["seconds"] for part in metrics(out / name).values() for row in part) / 60
     lines = [
         f"# {path.stem}",
         "",
@@ -72,8 +74,7 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
         "|---|---|",
         f"| parameters, file | {n_numbers:,}, {path.stat().st_size / 1e6:.1f} MB |",
         f"| fingerprint of the weights | `{told['fingerprint']}` |",
-        f"| training | {told['n_steps']:,} steps, {minutes:.0f} minutes on one core of a busy "
-        "processor, float32 |",
+        f"| training | {told['n_steps']:,} steps in {minutes:.0f} minutes of one thread |",
         f"| command | `python benchmarks/open_checkpoints.py OUT --models {name}` |",
         "| licence | CC BY 4.0; name the sources below |",
         "",
@@ -101,20 +102,32 @@ def card(name: str, out: Path, rows: list[dict]) -> str:
         "",
         f"{told['recipe']['max_epochs']} passes over the data in all stages together "
         f"({', '.join(f'`{stage}`' for stage in told['stages'])}){differing(told['recipe'])}. "
-        "Everything else as the plugin declares it for its stages; the file holds all of it "
-        "(`recipe`, `objective_params`).",
+        "Everything else as the plugin declares it for its stages:",
+        "",
+        *(
+            f"- `{stage}`: {', '.join(f'{key} {value}' for key, value in used.items())}"
+            for stage, used in told["settings"].items()
+        ),
         "",
         "## Objective on subjects that were not trained on",
         "",
-        "| stage | measure | reached | learned nothing |",
-        "|---|---|---|---|",
+        "| stage | measure | reached | learned nothing | other plain guesses |",
+        "|---|---|---|---|---|",
     ]
     for stage, values in facts["on_unseen"].items():
         for key, value in values.items():
-            if not any(key.endswith(end) for end in ("_trivial", "_zero", "_masked", "_hold")):
-                beside = values.get(f"{key}_trivial")
-                told_beside = "" if beside is None else f"{beside:.4g}"
-                lines.append(f"| {stage} | {key} | {value:.4g} | {told_beside} |")
+            if key.rpartition("_")[0] in values and key.endswith(GUESSES):
+                continue
+            beside = values.get(f"{key}_trivial")
+            others = [
+                f"{guess[1:]} {values[key + guess]:.4g}"
+                for guess in GUESSES[1:]
+                if key + guess in values
+            ]
+            lines.append(
+                f"| {stage} | {key} | {value:.4g} | {'' if beside is None else f'{beside:.4g}'} | "
+                f"{', '.join(others)} |"
+            )
     lines += ["", "Loss curves:", ""]
     for stage in told["stages"]:
         lines += [f"![{stage}]({path.stem}-{stage}.svg)", ""]
@@ -135,8 +148,9 @@ def overview(trained: list[str], out: Path, rows: list[dict]) -> str:
         differences = []
         for task in tasks:
             of_task = [row for row in rows if row["task"] == task and row["pipeline"] == name]
-            pretrained, *random = (statistics.mean(row["scores"]) for row in of_task)
-            differences.append(pretrained - statistics.mean(random))
+            means = {row["weights"]: statistics.mean(row["scores"]) for row in of_task}
+            pretrained = means.pop("pretrained")
+            differences.append(pretrained - statistics.mean(means.values()))
         told = [f"{value:+.3f}" for value in (*differences, statistics.mean(differences))]
         lines.append(
             f"| {name} | {words} | {values[measure]:.3g} | {values[f'{measure}_trivial']:.3g} | "
@@ -174,7 +188,7 @@ def evidence(name: str, rows: list[dict]) -> list[str]:
             continue
         beside = [row for row in rows if row["task"] == task and not row["weights"]]
         seen = mine[0]["seen"]
-        what = "set never seen" if not seen else f"its other {seen} subjects were trained on"
+        what = "set never seen" if not seen else f"{seen} others of the set went into pretraining"
         lines += [
             f"`{task}`, {mine[0]['n_windows']} windows of {mine[0]['n_subjects']} unseen subjects "
             f"({what}):", "",

@@ -28,12 +28,12 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "labram": ("small", 12, {}),
     "mmm": ("small", 8, {}),
     "dare": ("compact", 8, {}),
-    "eegpt": ("small", 4, {}),
+    "eegpt": ("small", 3, {}),
     "eegpt-ar": ("small", 10, {}),
     # Half a minute, as published, would be 3800 tokens in one sequence.
     "specmoe": ("small", 4, {"window_seconds": 4.0}),
-    "neurolm": ("small", 10, {}),
-    "fome-style": ("tiny", 8, {}),
+    "neurolm": ("small", 6, {}),
+    "fome-style": ("tiny", 4, {}),
 }
 #: Of each set, one subject in so many is left out.
 EVERY = 4

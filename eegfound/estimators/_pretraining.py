@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
     estimator.n_steps_ = sum(part["steps"] for part in trained.carried.values())
     estimator.size_, estimator.config_, estimator.seed_ = start.size, dict(start.config), seed
     estimator._told = settings_of(estimator)
+    before = {} if fresh else getattr(estimator, "_used", {})
+    estimator._used = {**before, **{name: asdict(used) for name, used in options.items()}}
     estimator.record_ = merged_record(start.record, _record(source, held_out))
     estimator.fingerprint_ = fingerprint(trained_state(estimator))
 

@@ -58,6 +58,7 @@ def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
         "config": plain(config, "model_params"),
         "front_end": plain(front_end, "model_params"),
         "recipe": plain({**estimator._told, "random_state": estimator.seed_}, "A parameter"),
+        "settings": plain(estimator._used, "A parameter"),
         "record": plain(estimator.record_, "The contamination record"),
         "fingerprint": estimator.fingerprint_,
         "n_steps": estimator.n_steps_,

@@ -148,7 +148,9 @@ def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNet
         )
     raw = read_tensors(file.path, spec.safe_globals if spec else ())
     dropped: tuple[str, ...] = ()
-    optional = spec.optional_keys if spec else network.optional_state
+    # What our own files may lack is a matter of the network, wherever they were found.
+    foreign = spec is not None and not file.metadata
+    optional = spec.optional_keys if spec and foreign else network.optional_state
     if spec is not None and spec.converter:
         try:
             state, left_out = load_object(spec.converter)(raw, network)
@@ -311,7 +313,9 @@ def load_encoder(
             stacklevel=3,
         )
     size = file.size if file else (size or model.default_size)
-    source = (str(file.path), file.sha256) if file else ("random", str(seed))
+    source: tuple[str, ...] = ("random", str(seed))
+    if file is not None:
+        source = (str(file.path), file.sha256, file.published or "")
     source = source if memory is None else ("memory", memory.fingerprint)
     key = (model.name, id(model), size, pooling, _hashable(config), source, seed)
     with _lock:

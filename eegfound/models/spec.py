@@ -198,8 +198,11 @@ class Checkpoint:
     pretraining_datasets: tuple[str, ...] = ()
 
     @classmethod
-    def shipped(cls, package: str, model: str, size: str) -> Checkpoint:
-        """Declare weights of our own that ship with a plugin, in its folder ``weights``.
+    def shipped(
+        cls, package: str, model: str, size: str, *, licence: str,
+        pretraining_datasets: tuple[str, ...],
+    ) -> Checkpoint:  # fmt: skip
+        """Declare weights that ship with a plugin, in its folder ``weights``.
 
         Parameters
         ----------
@@ -208,6 +211,8 @@ class Checkpoint:
         model, size : str
             Whose weights; file and checkpoint are named after both. The model card
             stands beside the file.
+        licence, pretraining_datasets
+            See the class.
 
         Returns
         -------
@@ -217,8 +222,10 @@ class Checkpoint:
         Examples
         --------
         >>> from eegfound.models import Checkpoint
-        >>> Checkpoint.shipped("my_plugin", "mymodel", "small").packaged
-        'my_plugin:weights/mymodel-small-open.safetensors'
+        >>> Checkpoint.shipped(
+        ...     "my_plugin", "mine", "small", licence="CC0", pretraining_datasets=("EEGMMIDB",)
+        ... ).packaged
+        'my_plugin:weights/mine-small-open.safetensors'
         """
         name = f"{model}-{size}-open"
         return cls(
@@ -226,9 +233,9 @@ class Checkpoint:
             size=size,
             filename=f"{name}.safetensors",
             packaged=f"{package}:weights/{name}.safetensors",
-            licence="CC BY 4.0 (sources in the model card)",
+            licence=licence,
             how_to_get=f"It ships with {package}: install that again.",
-            pretraining_datasets=("EEGMMIDB", "ADHD"),
+            pretraining_datasets=pretraining_datasets,
         )
 
 

@@ -63,7 +63,9 @@ class FoldRunner:
     ) -> None:
         self.search, self.X, self.y, self.splits = search, X, y, splits
         self.base = clone(search.estimator)
-        self._cut = cut_once(X, splits, search.estimator, effective_n_jobs(search.n_jobs))
+        self._cut = X
+        if not callable(search.scoring):  # which may write into what it gets
+            self._cut = cut_once(X, splits, search.estimator, effective_n_jobs(search.n_jobs))
         self.parallel = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch)
         self.options = {
             "scorer": scorers,

@@ -40,7 +40,8 @@ class CutOnce(np.ndarray):
         self._known = {}
 
     def __getitem__(self, key: Any) -> Any:
-        chosen = key[0] if isinstance(key, tuple) and key[1:] == (Ellipsis,) else key
+        whole = isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis
+        chosen = key[0] if whole else key
         plain = self.view(np.ndarray)
         if id(chosen) not in self._known:
             return plain[key]

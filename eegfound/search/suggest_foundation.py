@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution as Float
@@ -23,6 +25,13 @@ def _size(estimator: Any, model: FoundationModel) -> str:
     """Return the size that the estimator will have."""
     if estimator.size is not None:
         return str(estimator.size)
+    from eegfound.models.files import read_metadata
+    from eegfound.models.trained import TrainedWeights
+
+    if isinstance(estimator.checkpoint, TrainedWeights):
+        return estimator.checkpoint.size
+    if isinstance(estimator.checkpoint, str | os.PathLike) and Path(estimator.checkpoint).is_file():
+        return str(read_metadata(estimator.checkpoint).get("size", model.default_size))
     known = {checkpoint.name: checkpoint.size for checkpoint in model.checkpoints}
     if estimator.checkpoint == "default" and estimator.pretrained and model.checkpoints:
         return model.checkpoints[0].size

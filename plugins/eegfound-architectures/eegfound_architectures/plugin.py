@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models import FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models.open import open_checkpoint
 
 #: Samples of a patch (one second at 250 Hz), and patches of one window.
 PATCH, MAX_PATCHES = 250, 30
@@ -43,7 +44,7 @@ FOME_STYLE = FoundationModel(
         "paper-size": {"width": 1536, "depth": 18, "heads": 16},
     },
     default_size="tiny",
-    checkpoints=(Checkpoint.shipped("eegfound_architectures", "fome-style", "tiny"),),
+    checkpoints=(open_checkpoint("eegfound_architectures", "fome-style", "tiny"),),
     poolings=("mean", "max", "mean_std", "channels", "flatten"),
     micro_batch=8,
     objective="eegfound_architectures.fome.objective:build_objective",

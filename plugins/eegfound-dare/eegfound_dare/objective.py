@@ -147,10 +147,12 @@ class DAREObjective(Objective):
     anchor_from : float
         Share of the training in which the weight of the anchor grows from 0. At
         first features say little of the signal, and are best aligned by saying
-        nothing at all. 0, the authors' way, counts it from the start.
+        nothing at all. 0, the authors' way, counts it from the start. In
+        evaluation it counts in full, so that passes can be compared.
     single_until : float
         Share of the training in which windows are read slice by slice, without the
-        anchor: views and hidden channels are those of one slice. What summary
+        anchor (the logged one is 0 then): views and hidden channels are those of one
+        slice. What summary
         tokens should hold is found much faster where nothing else can be looked at.
         0, the authors' way, has whole windows from the start.
     norm_patches : bool
@@ -332,7 +334,7 @@ class DAREObjective(Objective):
         mask = self.networks.loss_mc(made.visible, z2)
         activation = 0.5 * (made.visible.square().mean() + z2.square().mean())
         grown: Any = 1.0
-        if self.anchor_from:
+        if self.training and self.anchor_from:
             grown = (self.progress / self.anchor_from).clamp(max=1).to(anchored.dtype)
         total = reconstruction
         # A term without weight is left out: it must not spoil gradients with 0 * inf.
@@ -344,6 +346,10 @@ class DAREObjective(Objective):
             if weight:
                 total = total + weight * term
         return DARELosses(total, anchored, reconstruction, mask, activation, made, z2)
+
+    def prepare(self, batch: SignalBatch) -> None:
+        """Begin at the beginning, whatever training the weights come from."""
+        self.progress.zero_()
 
     def after_step(self, progress: float) -> None:
         """Let the momentum encoder follow; its momentum grows linearly with ``progress``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models.open import open_checkpoint
 from eegfound.nn.slices.tables import DARE_SIZES, PATCH, VOCABULARY
 
 #: The sets of the paper's pretraining corpus.
@@ -107,7 +108,7 @@ MODEL = FoundationModel(
     poolings=("mean", "max", "mean_std", "cls", "flatten"),
     micro_batch=2,
     checkpoints=(
-        Checkpoint.shipped("eegfound_dare", "dare", "compact"),
+        open_checkpoint("eegfound_dare", "dare", "compact"),
         _checkpoint("nano", "ours_3_Nano@epoch=196-valid_loss=0.7569.ckpt", _NANO),
         _checkpoint("deep", "DARE-EEG_3_Deep@epoch=193-valid_loss=0.6080.ckpt"),
         _checkpoint("base", "DARE-EEG_3_base2@epoch=199-valid_loss=0.5981.ckpt"),
@@ -145,7 +146,7 @@ MODEL = FoundationModel(
     notes=(
         "None of the authors' weights can be downloaded; files in their layout are read by path. "
         "Those of size 'compact' that ship with the plugin were trained by us.",
-        "AF7, AF8, PO5 and PO6 were in no pretraining recording.",
+        "AF7, AF8, PO5 and PO6 were in no recording of the authors, PO5 and PO6 in none of ours.",
         "Other rates are brought to 256 Hz by nearest samples, as in the authors' scripts.",
     ),
 )

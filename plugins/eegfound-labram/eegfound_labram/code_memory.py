@@ -55,7 +55,8 @@ class CodeMemory:
             As ``tokenizer.codes(batch)``, up to ties within rounding.
         """
         signal = batch.signal
-        if signal.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        uncounted = any(p.is_inference() for p in tokenizer.parameters())
+        if signal.device.type != "cpu" or torch.is_autocast_enabled("cpu") or uncounted:
             return tokenizer.codes(batch)
         self._forget_of_another(tokenizer)
         place = batch.rows.numpy().tobytes()
@@ -77,7 +78,7 @@ class CodeMemory:
     def _forget_of_another(self, tokenizer: VQNSP) -> None:
         # Torch counts what is written into a tensor: loading weights shows here.
         tensors = chain(tokenizer.parameters(), tokenizer.buffers())
-        state = tuple((id(tensor), tensor._version) for tensor in tensors)
+        state = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
         if state != self._state:
             self.known.clear()
             self._n_bytes, self._state = 0, state

@@ -11,6 +11,7 @@ from eegfound.models import (
     PretrainingStage,
     hookimpl,
 )
+from eegfound.models.open import open_checkpoint
 from eegfound_labram.vocabulary import VOCABULARY
 
 #: The sets of the paper's pretraining corpus (its appendix), by name.
@@ -129,7 +130,7 @@ MODEL = FoundationModel(
     default_size="base",
     micro_batch=8,
     checkpoints=(
-        Checkpoint.shipped("eegfound_labram", "labram", "small"),
+        open_checkpoint("eegfound_labram", "labram", "small"),
         Checkpoint(
             name="labram-base",
             size="base",

@@ -156,6 +156,13 @@ def masked_stage(
             "(stages=['tokenizer', 'masked'], the default), or give what an earlier training saved "
             "with save(path, what='objective') as checkpoint=."
         )
+    book = first.tokenizer.quantize
+    for name, own in (("n_codes", book.n_codes), ("code_dim", book.code_dim)):
+        if config.get(name) not in (None, own):
+            raise SpecError(
+                f"{name}={config[name]!r}: the trained tokenizer has {own}. Train it anew "
+                "(stages=['tokenizer', 'masked']), or leave the option out."
+            )
     config = {key: value for key, value in config.items() if key not in _OF_THE_TOKENIZER}
     objective = build_objective(
         tokenizer=deepcopy(first.tokenizer), mask_ratio=mask_ratio, cls_quirk=cls_quirk, **config

@@ -254,3 +254,5 @@ def test_options_of_the_tokenizer_may_be_told_to_both_stages():
     first = tokenizer_stage(previous={}, **options)
     second = masked_stage(previous={"tokenizer": first}, **options)
     assert second.network.lm_head.out_features == 24
+    with pytest.raises(SpecError, match="n_codes=48: the trained tokenizer has 24"):
+        masked_stage(previous={"tokenizer": first}, **options | {"n_codes": 48})

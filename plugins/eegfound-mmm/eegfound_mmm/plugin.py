@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models.open import open_checkpoint
 from eegfound_mmm.topology import VOCABULARY
 
 #: Fine-tuning from the checkpoint (the authors' configurations), with the head
@@ -76,7 +77,7 @@ MODEL = FoundationModel(
     default_size="base",
     poolings=("flatten", "regions", "mean", "cls", "channels"),
     checkpoints=(
-        Checkpoint.shipped("eegfound_mmm", "mmm", "small"),
+        open_checkpoint("eegfound_mmm", "mmm", "small"),
         Checkpoint(
             name="mmm-tuh-base",
             size="base",

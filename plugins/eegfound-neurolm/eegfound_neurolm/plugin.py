@@ -11,6 +11,7 @@ from eegfound.models import (
     PretrainingStage,
     hookimpl,
 )
+from eegfound.models.open import open_checkpoint
 from eegfound_neurolm.vocabulary import MAX_SECONDS, PATCH, VOCABULARY
 
 #: Corpus of about 25,000 h whose core is TUEG; it contains the recordings of
@@ -107,7 +108,7 @@ MODEL = FoundationModel(
     micro_batch=8,
     poolings=("mean", "max", "mean_std", "channels", "flatten"),
     checkpoints=(
-        Checkpoint.shipped("eegfound_neurolm", "neurolm", "small"),
+        open_checkpoint("eegfound_neurolm", "neurolm", "small"),
         _published("NeuroLM-B.pt", "base"),
         _published("NeuroLM-L.pt", "large"),
         _published("NeuroLM-XL.pt", "xl"),

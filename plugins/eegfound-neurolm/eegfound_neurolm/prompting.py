@@ -47,7 +47,8 @@ class NeuroLMPromptClassifier(ClassifierMixin, BaseEstimator):
     C : float
         Inverse strength of the calibration's L2 penalty.
     size, checkpoint, pretrained, info, unit, on_unknown, on_short
-        As in :class:`eegfound.FoundationTransformer`.
+        As in :class:`eegfound.FoundationTransformer`; ``"default"`` takes the published
+        weights of size ``"base"``, since it needs words.
     batch_size, device, dtype, n_threads, model_params, random_state
         Likewise; ``model_params`` may not name ``features``, ``prompt`` or
         ``options``.
@@ -133,8 +134,10 @@ class NeuroLMPromptClassifier(ClassifierMixin, BaseEstimator):
         given = self._labels(y)
         order = self._classes(given)
         options = self._options(len(order))
+        # The weights that ship with the plugin know no words.
+        size = "base" if self.size is None and self.checkpoint == "default" else self.size
         self.transformer_ = NeuroLMTransformer(
-            size=self.size, checkpoint=self.checkpoint, pretrained=self.pretrained, info=self.info,
+            size=size, checkpoint=self.checkpoint, pretrained=self.pretrained, info=self.info,
             unit=self.unit, on_unknown=self.on_unknown, on_short=self.on_short,
             batch_size=self.batch_size, device=self.device, dtype=self.dtype,
             n_threads=self.n_threads, model_params=self._model_params(options, order),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage, hookimpl
+from eegfound.models.open import open_checkpoint
 
 _LICENCE = "custom: internal non-commercial research only, no right to pass files on"
 _WHERE = (
@@ -127,7 +128,7 @@ MODEL = FoundationModel(
     ),
     micro_batch=4,
     checkpoints=(
-        Checkpoint.shipped("eegfound_specmoe", "specmoe", "small"),
+        open_checkpoint("eegfound_specmoe", "specmoe", "small"),
         Checkpoint(
             name="specmoe",
             size="moe",

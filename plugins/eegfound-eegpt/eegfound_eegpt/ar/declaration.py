@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage
+from eegfound.models import FoundationModel, InputSpec, PretrainingStage
+from eegfound.models.open import open_checkpoint
 from eegfound_eegpt.ar.vocabulary import HOP, TOKEN, VOCABULARY
 
 _HERE = "eegfound_eegpt.ar"
@@ -72,7 +73,7 @@ MODEL = FoundationModel(
         "tiny": {"dim": 32, "heads": 4, "depth": 2, "graph_depth": 2},
     },
     default_size="base",
-    checkpoints=(Checkpoint.shipped("eegfound_eegpt", "eegpt-ar", "small"),),
+    checkpoints=(open_checkpoint("eegfound_eegpt", "eegpt-ar", "small"),),
     poolings=("mean", "last", "special", "graph", "channels", "max", "mean_std", "flatten"),
     recipes={
         "paper": {

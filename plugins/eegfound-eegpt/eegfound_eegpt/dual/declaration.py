@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from eegfound.models import Checkpoint, FoundationModel, InputSpec, PretrainingStage
+from eegfound.models.open import open_checkpoint
 from eegfound.nn.slices.tables import EEGPT_SIZES, PATCH, VOCABULARY
 from eegfound_eegpt.dual.recipes import TEN_TWENTY
 
@@ -95,7 +96,7 @@ MODEL = FoundationModel(
     # Four windows at a time are hardly faster than two in the published size.
     micro_batch=2,
     checkpoints=(
-        Checkpoint.shipped("eegfound_eegpt", "eegpt", "small"),
+        open_checkpoint("eegfound_eegpt", "eegpt", "small"),
         Checkpoint(
             name="eegpt-large",
             size="large",
@@ -143,7 +144,7 @@ MODEL = FoundationModel(
     notes=(
         "Not the autoregressive EEGPT of arXiv 2410.19779: that one is 'eegpt-ar'.",
         "Only the size 'large' was published.",
-        "AF7, AF8, PO5 and PO6 were in no pretraining recording.",
+        "AF7, AF8, PO5 and PO6 were in no recording of the authors, PO5 and PO6 in none of ours.",
         "Other rates are brought to 256 Hz by nearest samples, as in the authors' scripts: filter "
         "before, or resample with Resample(method='polyphase') first.",
     ),

@@ -63,12 +63,14 @@ class DualObjective(Objective):
     align_from : float
         Share of the training in which its weight grows from 0 to 1. At first
         features say little of the signal, and are best aligned by saying
-        nothing at all. 0, the authors' way, counts it from the start.
+        nothing at all. 0, the authors' way, counts it from the start. In
+        evaluation it counts in full, so that passes can be compared.
     single_until : float
         Share of the training in which windows are read slice by slice: hidden
         channels are rebuilt from the visible ones of their slice, and nothing is
-        aligned. What summary tokens should hold is found much faster where nothing
-        else can be looked at. 0, the authors' way, has whole windows from the start.
+        aligned (the logged alignment of these steps is 0). What summary tokens
+        should hold is found much faster where nothing else can be looked at. 0, the
+        authors' way, has whole windows from the start.
     norm_patches : bool
         Whether target patches are normed (ablation B without).
     skip : bool
@@ -213,10 +215,14 @@ class DualObjective(Objective):
         alignment = (made.predicted - made.features).square().mean()
         reconstruction = (made.rebuilt - made.patches).square().mean()
         total = alignment + reconstruction if self.align else reconstruction
-        if self.align and self.align_from:
+        if self.training and self.align and self.align_from:
             weight = (self.progress / self.align_from).clamp(max=1).to(alignment.dtype)
             total = weight * alignment + reconstruction
         return DualLosses(total, alignment, reconstruction, made)
+
+    def prepare(self, batch: SignalBatch) -> None:
+        """Begin at the beginning, whatever training the weights come from."""
+        self.progress.zero_()
 
     def after_step(self, progress: float) -> None:
         """Let the momentum encoder follow; its momentum grows linearly with ``progress``."""
