@@ -102,9 +102,10 @@ def info(
                 c.licence,
                 c.sha256 or "not published",
                 ", ".join(c.pretraining_datasets),
-                "in the plugin" if c.packaged else c.how_to_get,
+                ("the default; " if i == 0 else "")
+                + ("in the plugin" if c.packaged else c.how_to_get),
             )
-            for c in found.checkpoints
+            for i, c in enumerate(found.checkpoints)
         ],
     )
 
