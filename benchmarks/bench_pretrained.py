@@ -187,7 +187,7 @@ def summary(rows: list[dict], task: str) -> str:
 def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=["labram", "mmm", "dare", "specmoe"])
+    parser.add_argument("--models", nargs="*")
     parser.add_argument("--trained", type=Path, help="folder of open_checkpoints.py")
     parser.add_argument("--data", nargs="*", choices=list(TASKS), default=list(TASKS)[:3])
     parser.add_argument("--seeds", type=int, default=5)
@@ -196,10 +196,12 @@ def main() -> None:
     args = parser.parse_args()
     models: dict[str, Any] = {}
     if args.trained:
-        args.out = args.out or args.trained / "evidence.json"
+        chosen = set(args.models or [])
+        args.out = args.out or args.trained / f"evidence{'-'.join(['', *sorted(chosen)])}.json"
         for facts in sorted(args.trained.glob("*/facts.json")):
-            (models[facts.parent.name],) = facts.parent.glob("*-open.safetensors")
-    for entry in [] if args.trained else args.models:
+            if not chosen or facts.parent.name in chosen:
+                (models[facts.parent.name],) = facts.parent.glob("*-open.safetensors")
+    for entry in [] if args.trained else args.models or ["labram", "mmm", "dare", "specmoe"]:
         name, _, path = entry.partition("=")
         models[name] = path or "default"
     rows: list[dict] = []

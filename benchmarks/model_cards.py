@@ -230,7 +230,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--models", nargs="*")
     args = parser.parse_args()
-    rows = json.loads((args.out / "evidence.json").read_text())
+    known = {}  # several runs for some models each have the same baselines
+    for path in sorted(args.out.glob("evidence*.json")):
+        for row in json.loads(path.read_text()):
+            known[row["task"], row["pipeline"], row["weights"]] = row
+    rows = list(known.values())
     trained = [path.parent.name for path in sorted(args.out.glob("*/facts.json"))]
     for name in args.models or trained:
         print(ship(name, args.out, rows))
