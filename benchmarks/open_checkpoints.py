@@ -28,7 +28,7 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "labram": ("small", 12, {}),
     "mmm": ("small", 8, {}),
     "dare": ("compact", 8, {}),
-    "eegpt": ("small", 3, {}),
+    "eegpt": ("small", 8, {}),
     "eegpt-ar": ("small", 10, {}),
     # Half a minute, as published, would be 3800 tokens in one sequence.
     "specmoe": ("small", 4, {"window_seconds": 4.0}),
