@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     # Half a minute, as published, would be 3800 tokens in one sequence.
     "specmoe": ("small", 4, {"window_seconds": 4.0}),
     "neurolm": ("small", 6, {}),
-    "fome-style": ("tiny", 4, {}),
+    "fome-style": ("tiny", 3, {}),
 }
 #: Of each set, one subject in so many is left out.
 EVERY = 4
