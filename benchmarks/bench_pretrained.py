@@ -43,7 +43,7 @@ FOLDS = 5
 #: What the tables show.
 LEGEND = (
     "Frozen encoder, standardized embeddings, logistic regression; five folds by subject, drawn "
-    "five times where there are more subjects than folds. Balanced accuracy, mean ± SD over folds; "
+    "several times where there are more subjects than folds. Balanced accuracy, mean ± SD over folds; "
     "random weights, drawn as training draws them: mean ± SD over seeds. Baselines: pyriemann's "
     "tangent space, raw and recentred by subject (transductive), and band power."
 )

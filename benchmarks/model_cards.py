@@ -191,7 +191,7 @@ def evidence(name: str, rows: list[dict]) -> list[str]:
         what = "set never seen" if not seen else f"{seen} others of the set went into pretraining"
         lines += [
             f"`{task}`, {mine[0]['n_windows']} windows of {mine[0]['n_subjects']} unseen subjects "
-            f"({what}):", "",
+            f"({what}), {len(mine[0]['scores'])} folds:", "",
             summary([*mine, *beside], task), "",
         ]  # fmt: skip
     return lines
@@ -238,7 +238,8 @@ def main() -> None:
     trained = [path.parent.name for path in sorted(args.out.glob("*/facts.json"))]
     for name in args.models or trained:
         print(ship(name, args.out, rows))
-    print(overview(trained, args.out, rows))
+    told = {row["pipeline"] for row in rows}
+    print(overview([name for name in trained if name in told], args.out, rows))
 
 
 if __name__ == "__main__":
