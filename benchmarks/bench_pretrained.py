@@ -43,9 +43,9 @@ FOLDS = 5
 #: What the tables show.
 LEGEND = (
     "Frozen encoder, standardized embeddings, logistic regression; five folds by subject, drawn "
-    "several times where there are more subjects than folds. Balanced accuracy, mean ± SD over folds; "
-    "random weights, drawn as training draws them: mean ± SD over seeds. Baselines: pyriemann's "
-    "tangent space, raw and recentred by subject (transductive), and band power."
+    "several times where there are more subjects than folds. Balanced accuracy, mean ± SD over "
+    "folds; random weights, drawn as training draws them: mean ± SD over seeds. Baselines: "
+    "pyriemann's tangent space, raw and recentred by subject (transductive), and band power."
 )
 BASELINES = ("band_power", "tangent_space", "tangent_space_recentred")
 #: Name, band of the covariances, loader; windows of 4 s, of the first two 12 per recording at most.
