@@ -131,7 +131,7 @@ class PlainBeside(Callback):
 
 def compare(args: argparse.Namespace) -> None:
     """Train, and print both sides."""
-    options = {} if args.data == "sample" else {"subjects": [1, 2]}
+    options = {} if args.data == "sample" else {"subjects": [1]}
     X, _, _, info = load_dataset(args.data, **options)
     X = X[np.random.default_rng(0).choice(len(X), min(len(X), args.windows), replace=False)]
     X = X[..., : int(4 * info.sfreq)]
