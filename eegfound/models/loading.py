@@ -238,6 +238,8 @@ def _other_size(model: FoundationModel, state: Mapping[str, Any], tried: str) ->
 
 
 _MAX_SHARED = 4
+#: Models that stand in the keys of shared networks, by number.
+_owners: dict[int, FoundationModel] = {}
 _shared: OrderedDict[tuple[Any, ...], LoadedEncoder] = OrderedDict()
 # Held while a network is built and read: nobody does the same work twice.
 _lock = threading.RLock()
@@ -332,6 +334,7 @@ def load_encoder(
             network, size, config, fingerprint(network.state_dict()), weights, report, file,
             dict(metadata.get("front_end", {})),
         )  # fmt: skip
+        _owners[id(model)] = model  # kept: no other model may get its number
         _shared[key] = loaded
         while len(_shared) > _MAX_SHARED:
             _shared.popitem(last=False)
