@@ -109,6 +109,19 @@ def test_objectives_serve_later_stages(pre, tmp_path):
         pretrainer("staged-toy", checkpoint=path, size="wide").fit(X, groups=GROUPS)
 
 
+def test_what_an_earlier_stage_has_just_learned_stays(pre, tmp_path):
+    path = pre.save(tmp_path / "all.safetensors", what="objective")
+    for stages in (None, ["tokenizer"]):
+        later = pretrainer("staged-toy", checkpoint=path, stages=stages, max_epochs=2)
+        later.fit(3 * X, groups=GROUPS)
+        new, old = weights(later), weights(pre)
+        own = {name: new[name] for name in new if name.startswith("tokenizer.")}
+        assert any((own[name] != old[name]).any() for name in own), "trained anew"
+        of_now = own if stages is None else old  # a stage that is not trained stays whole
+        for name in own:
+            np.testing.assert_array_equal(new[f"masked.{name}"], of_now[name], err_msg=name)
+
+
 def test_options_of_objectives_are_kept(tmp_path):
     few = {"tokenizer": {"n_codes": 4}, "masked": {"dropout": 0.3}}
     pre = pretrainer("staged-toy", max_epochs=2, objective_params=few).fit(X, groups=GROUPS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eegfound.pretraining.keeping import encoder_state, history_summary, plain
+from eegfound.pretraining.keeping import OBJECTIVES, encoder_state, history_summary, plain
 
 #: Parameters whose None means: the recipe's, else the stage's.
 BY_STAGE = (
@@ -51,7 +51,11 @@ def metadata_of(estimator: Any, **more: Any) -> dict[str, Any]:
     """Return what is written about the weights of a fitted estimator."""
     model = estimator._model()
     front_end = estimator._params_for(front_end=True)
-    config = {**model.sizes[estimator.size_], **_kept_config(estimator)}
+    # Whole objectives are built from the options of all stages; those that only the kept
+    # network has (a tokenizer's encoder) would give the next stage another network.
+    whole = more.get("content") == OBJECTIVES
+    own = estimator.config_ if whole else _kept_config(estimator)
+    config = {**model.sizes[estimator.size_], **own}
     return {
         "model": model.name,
         "size": estimator.size_,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -109,6 +110,37 @@ class Objective(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Follow an optimizer step (momentum encoders, codebooks); ``progress``: from 0 to 1."""
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """Beginnings of the names of tensors that an earlier stage made."""
+        return ()
+
+    def take_up(self, state: Mapping[str, Tensor]) -> bool:
+        """Go on from an earlier training of this stage.
+
+        What an earlier stage made stays as it is here: that stage may have been trained
+        again since.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            The state of the earlier training.
+
+        Returns
+        -------
+        bool
+            Whether the earlier stage is another one than in ``state``.
+
+        Raises
+        ------
+        RuntimeError
+            If names or shapes differ.
+        """
+        prefixes = self.inherited
+        own = {k: v.clone() for k, v in self.state_dict().items() if k.startswith(prefixes)}
+        self.load_state_dict({**state, **own})
+        return any(k not in state or not torch.equal(v, state[k].to(v)) for k, v in own.items())
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters exempt from weight decay."""

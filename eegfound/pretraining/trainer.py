@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from eegfound.base import SignalWarning, SpecError
+from eegfound.base import CheckpointError, SignalWarning, SpecError
 from eegfound.estimators._averaging import Averaging
 from eegfound.estimators._batches import Job
 from eegfound.estimators._observers import watchers
@@ -173,29 +173,47 @@ class Trainer:
         """Train, and return what came of it."""
         if self.estimator.resume_dir is not None:
             self.folder = StateFolder(self.estimator.resume_dir, self._digest(), self.accelerator)
+        again = False
         for number, stage in enumerate(stages_of(self.setup.model)):
             if stage.name in self.setup.options:
                 self._stage(number, stage)
+                again = True
             elif stage.name in self.setup.start:
-                objective = self._build(number, stage)
-                objective.load_state_dict(self.setup.start[stage.name])
+                # As it was trained: with copies of what earlier stages were then.
+                before = self.trained.objectives
+                objective = self._build(number, stage, copy.deepcopy(before) if again else before)
+                self._load(stage.name, objective.load_state_dict)
                 self.trained.objectives[stage.name] = objective
         for objective in self.trained.objectives.values():
             objective.eval()
         self.trained.rows = self.metrics.rows
         return self.trained
 
-    def _build(self, number: int, stage: PretrainingStage) -> Any:
+    def _build(self, number: int, stage: PretrainingStage, previous: Mapping[str, Any]) -> Any:
         setup = self.setup
         return build_objective(
             setup.model, stage, size=setup.size, config=setup.config,
-            previous=self.trained.objectives, params=setup.params[stage.name],
+            previous=previous, params=setup.params[stage.name],
             seed=seeds(setup.random_state, Purpose.BUILD, number)[0],
         )  # fmt: skip
 
+    def _load(self, name: str, into: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Give an objective what it learned in an earlier training."""
+        setup = self.setup
+        try:
+            into(setup.start[name])
+        except RuntimeError as error:
+            why = " ".join(str(error).split())
+            raise CheckpointError(
+                f"checkpoint= holds another network for stage {name!r} of {setup.model.name} than "
+                f"objective_params={dict(setup.params[name])} and "
+                f"model_params={dict(setup.config)} build: leave out what differs from the "
+                f"training that wrote it, or train without it. {why[:400]}"
+            ) from error
+
     def _stage(self, number: int, stage: PretrainingStage) -> None:
         setup, name = self.setup, stage.name
-        objective = self._build(number, stage)
+        objective = self._build(number, stage, self.trained.objectives)
         finished = None if self.folder is None else self.folder.read(name)
         if finished is not None:
             objective.load_state_dict(finished["objective"])
@@ -203,7 +221,7 @@ class Trainer:
             self._keep(name, objective, finished["best"], finished["carried"])
             return
         if name in setup.start:
-            objective.load_state_dict(setup.start[name])
+            self._load(name, objective.take_up)
         elif setup.encoder is not None:
             self._taken |= give_encoder(objective, setup.encoder)
             if not self._taken and name == list(setup.options)[-1]:

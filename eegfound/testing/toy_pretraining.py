@@ -190,6 +190,11 @@ class PredictingToy(Objective):
         assert isinstance(network, ToyEncoder)
         return network
 
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The tokenizer."""
+        return ("tokenizer.",)
+
     def train(self, mode: bool = True) -> PredictingToy:
         """Keep the tokenizer in evaluation mode."""
         super().train(mode)

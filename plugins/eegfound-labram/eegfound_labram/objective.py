@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,6 +211,17 @@ class MaskedObjective(Objective):
     def encoder(self) -> Student:
         """The masked model's encoder."""
         return self.network.student
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The tokenizer."""
+        return ("tokenizer.",)
+
+    def take_up(self, state: Mapping[str, Tensor]) -> bool:
+        """Go on; codes of another tokenizer are counted anew."""
+        if changed := super().take_up(state):
+            self.frequencies.counts.zero_()
+        return changed
 
     def no_weight_decay(self) -> set[str]:
         """Return the network's parameters that are not decayed."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from inspect import signature
 from typing import Any
 
 from eegfound.base import SpecError
 from eegfound.nn import Objective
 from eegfound_labram.blocks import widen
+from eegfound_labram.network import LaBraM
 from eegfound_labram.objective import MaskedObjective, build_objective
 from eegfound_labram.tokenizer import VQNSP
 from eegfound_labram.tokenizer_objective import TokenizerObjective
@@ -43,6 +45,8 @@ _OF_THE_TOKENIZER = frozenset(
         "centered",
     }
 )  # fmt: skip
+#: Options that only the second stage knows; without a stage's name they come here, too.
+_OF_MASKED_MODELLING = frozenset({"mask_ratio", "cls_quirk", "wide"})
 
 
 def suited(*, out_chans: int = 8, depth: int = 12, **config: Any) -> str:
@@ -93,7 +97,12 @@ def build_tokenizer(
     ------
     SpecError
         If there is no tokenizer of that name.
+    TypeError
+        If neither tokenizer nor encoder knows an option.
     """
+    known = _OF_MASKED_MODELLING | set(signature(LaBraM).parameters)
+    if unknown := [key for key in config if key not in known]:
+        raise TypeError(f"nobody knows the option(s) {unknown}")
     name = suited(**config) if tokenizer_size is None else tokenizer_size
     if name not in TOKENIZERS:
         raise SpecError(

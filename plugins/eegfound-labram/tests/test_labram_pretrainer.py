@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eegfound as ef
-from eegfound.base import SpecError
+from eegfound.base import CheckpointError, SpecError
 from eegfound.datasets import load_sample
 from eegfound.pretraining.trainer import give_encoder
 
@@ -105,3 +105,55 @@ def test_weights_of_an_encoder_are_for_the_stage_they_fit(fitted):
     assert list(pre.objectives_) == ["tokenizer", "masked"]
     np.testing.assert_allclose(found["cls_token"], begun["cls_token"], atol=1e-6)
     assert not give_encoder(pre.objectives_["tokenizer"], {"another": begun["cls_token"]})
+
+
+#: A training of seconds; ``size`` and ``info`` go with it.
+SHORT = {"train_batch_size": 6, "validation_fraction": None, "device": "cpu"}
+
+
+def test_stages_in_two_jobs_make_the_network_of_one(fitted, tmp_path):
+    _, X, info = fitted
+    given = {"size": "tiny", "info": info, **SHORT}
+    epochs = {"tokenizer": 1, "masked": 1}
+    whole = eegfound_labram.LaBraMPretrainer(max_epochs=epochs, **given).fit(X)
+    path = tmp_path / "tokenizer.safetensors"
+    first = eegfound_labram.LaBraMPretrainer(max_epochs=1, stages=["tokenizer"], **given).fit(X)
+    first.save(path, what="objective")
+    second = eegfound_labram.LaBraMPretrainer(
+        max_epochs=1, stages=["masked"], checkpoint=path, **given
+    ).fit(X)
+    assert second.fingerprint_ == whole.fingerprint_
+
+
+def test_going_on_with_all_stages_keeps_what_the_first_has_just_learned(fitted, tmp_path):
+    pre, X, info = fitted
+    path = pre.save(tmp_path / "stages.safetensors", what="objective")
+    given = {"checkpoint": path, "info": info, "model_params": {"depth": 1}, **SHORT}
+    again = eegfound_labram.LaBraMPretrainer(max_epochs=2, **given).fit(3 * X)
+    old, own, used = (
+        objective.tokenizer.state_dict()
+        for objective in (pre.objectives_["tokenizer"], *again.objectives_.values())
+    )
+    assert all((own[key] == used[key]).all() for key in own)
+    assert any((own[key] != old[key]).any() for key in own)
+    # The old tokenizer's codes are not counted among those of the new one.
+    assert again.objective_.frequencies.counts.sum() == X.shape[0] * X.shape[1] * 2
+    alone = eegfound_labram.LaBraMPretrainer(max_epochs=1, stages=["tokenizer"], **given)
+    kept = alone.fit(3 * X).objectives_["masked"].tokenizer.state_dict()
+    assert all((kept[key] == old[key]).all() for key in old), "as it was trained"
+
+
+def test_options_that_nobody_knows_are_refused(fitted):
+    _, X, info = fitted
+    given = {"size": "tiny", "info": info, "max_epochs": 2, **SHORT}
+    with pytest.raises(SpecError, match=r"'tokenizer'.*n_code"):
+        ef.make_pretrainer("labram", objective_params={"tokenizer": {"n_code": 16}}, **given).fit(X)
+
+
+def test_options_that_do_not_fit_a_checkpoint_are_named(fitted, tmp_path):
+    pre, X, info = fitted
+    path = pre.save(tmp_path / "stages.safetensors", what="objective")
+    given = {"checkpoint": path, "info": info, "objective_params": {"n_codes": 16}, **SHORT}
+    for stages in (None, ["masked"]):
+        with pytest.raises(CheckpointError, match=r"'tokenizer' of labram.*'n_codes': 16"):
+            ef.make_pretrainer("labram", stages=stages, max_epochs=2, **given).fit(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,18 @@ class NextCodeObjective(Objective):
     def encoder(self) -> NeuroLM:
         """The network with the language model."""
         return self.network
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The tokenizer, and the encoder where it stays as the tokenizer's."""
+        frozen = not any(p.requires_grad for p in self.network.tokenizer.parameters())
+        return ("tokenizer.", "network.tokenizer.") if frozen else ("tokenizer.",)
+
+    def take_up(self, state: Mapping[str, Tensor]) -> bool:
+        """Go on; codes of another tokenizer are counted anew."""
+        if changed := super().take_up(state):
+            self.frequencies.counts.zero_()
+        return changed
 
     def train(self, mode: bool = True) -> NextCodeObjective:
         """Set the network's mode; the tokenizer stays in evaluation."""

@@ -163,3 +163,21 @@ def test_from_unlabelled_windows_to_a_transformer(tmp_path):
     assert embedded.shape == (len(X), 32)
     direct = ef.make_transformer("neurolm", checkpoint=pre.to_checkpoint(), info=info)
     assert np.array_equal(direct.fit_transform(X), embedded)
+
+
+def test_going_on_with_both_stages_takes_up_the_new_tokenizer(tmp_path):
+    X, _, _, info = load_sample(subjects=range(1))
+    X, info = X[::4, :3, :400], ef.ChannelInfo(list(info.ch_names)[:3], sfreq=info.sfreq)
+    given = {"size": "small", "info": info, "train_batch_size": 6, "model_params": SIZE,
+             "validation_fraction": None, "max_epochs": 2, "device": "cpu"}  # fmt: skip
+    pre = ef.make_pretrainer("neurolm", **given).fit(X)
+    path = pre.save(tmp_path / "stages.safetensors", what="objective")
+    again = ef.make_pretrainer("neurolm", checkpoint=path, **given).fit(3 * X)
+    first, second = again.objectives_.values()
+    own, used = first.tokenizer.state_dict(), second.tokenizer.state_dict()
+    assert all(torch.equal(own[key], used[key]) for key in own)
+    inside, old = second.network.tokenizer.state_dict(), pre.encoder_.tokenizer.state_dict()
+    encoder = first.tokenizer.encoder.state_dict()
+    assert all(torch.equal(inside[key], encoder[key]) for key in inside)
+    assert any(not torch.equal(inside[key], old[key]) for key in inside)
+    assert second.frequencies.counts.sum() == len(X) * 3

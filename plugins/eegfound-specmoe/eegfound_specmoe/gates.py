@@ -89,6 +89,11 @@ class SpectrumGates(Objective):
         """The experts and their gates."""
         return self.network
 
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The experts, where their stages came before."""
+        return ("network.experts.",) if self._fresh is None else ()
+
     def train(self, mode: bool = True) -> SpectrumGates:
         """Set the mode; the experts stay in evaluation mode."""
         super().train(mode)

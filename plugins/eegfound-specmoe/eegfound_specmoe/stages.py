@@ -79,6 +79,21 @@ class ExpertObjective(MaskedReconstruction):
         after it stay as given.
         """
         self._take_earlier()
+        self._settle()
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """Experts before this one."""
+        return tuple(f"network.experts.{i}." for i in range(self.number))
+
+    def take_up(self, state: Mapping[str, Tensor]) -> bool:
+        """Go on, with experts after this one as they were."""
+        changed = super().take_up(state)
+        self._settle()
+        return changed
+
+    def _settle(self) -> None:
+        """Find out whether experts after this one are its copies."""
         self._earlier = [None]
         own, *later = (e.state_dict() for e in list(self.network.experts)[self.number :])
         self._copies = all(torch.equal(own[key], each[key]) for each in later for key in own)

@@ -318,3 +318,19 @@ def test_one_expert_has_fewer_stages():
     pre = SpecMoEPretrainer(size="expert")
     assert [stage.name for stage in pre._model().stages] == ["expert-1", "gates"]
     assert len(SpecMoEPretrainer()._model().stages) == 4
+
+
+def test_going_on_with_all_stages_keeps_the_experts_just_trained(tmp_path):
+    X = 1e-5 * np.random.default_rng(0).standard_normal((4, 2, 400))
+    given = {
+        "size": "small", "info": ef.ChannelInfo(["C3", "C4"], 200), "max_epochs": 4,
+        "model_params": {key: TINY[key] for key in ("features", "heads")}, "device": "cpu",
+        "validation_fraction": None,
+    }  # fmt: skip
+    pre = ef.make_pretrainer("specmoe", **given).fit(X)
+    path = pre.save(tmp_path / "stages.safetensors", what="objective")
+    again = ef.make_pretrainer("specmoe", checkpoint=path, **given).fit(3 * X)
+    for i, (kept, old) in enumerate(zip(again.encoder_.experts, pre.encoder_.experts, strict=True)):
+        trained = again.objectives_[f"expert-{i + 1}"].network.experts[i]
+        assert torch.equal(weights(kept), weights(trained))
+        assert not torch.equal(weights(kept), weights(old))
