@@ -80,6 +80,13 @@ def test_clear_a_model_or_what_is_old(run, filled):
     assert isinstance(run("cache", "clear", filled, "--older-than", "soon").exception, SpecError)
 
 
+def test_what_was_just_used_is_not_cleared(run, filled):
+    """Use is noted once a day."""
+    change(filled, "UPDATE entries SET used = used - 22 * 3600")
+    counted(cache=filled).fit_transform(eeg(6))
+    assert "0 embedding(s) deleted" in run("cache", "clear", filled, "--older-than", "12h").output
+
+
 def test_verify_drops_what_is_damaged(run, filled):
     assert run("cache", "verify", filled).exit_code == 0
     (blob,) = sqlite3.connect(file_of(filled)).execute("SELECT value FROM entries").fetchone()

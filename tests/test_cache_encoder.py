@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import inspect
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import eegfound as ef
 from eegfound.base import SignalWarning, SpecError
-from eegfound.cache import CacheWarning, cache_info, encoder, identity, keys
+from eegfound.cache import CacheWarning, cache_info
 from eegfound.cache import place as cache_place
 from eegfound.estimators import FoundationTransformer
 from eegfound.estimators._encode import encode
@@ -232,57 +229,6 @@ def test_every_argument_of_encode_is_accounted_for():
     }
 
 
-@pytest.fixture
-def edited(tmp_path, monkeypatch):
-    """Return the digest of a module's code, as a fresh process would see it."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(identity, "started_at", time.time)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def code(text):
-        (tmp_path / "edited.py").write_text(text)
-        sys.modules.pop("edited", None)
-        importlib.invalidate_caches()
-        identity._files.cache_clear()
-        identity._digest_of.cache_clear()
-        return identity.code_of(importlib.import_module("edited").Edited())
-
-    yield code
-    identity._files.cache_clear()
-    identity._digest_of.cache_clear()
-
-
-def test_edited_code_misses(edited, tmp_path):
-    text = "class Edited:\n    factor = {}\n"
-    first = edited(text.format(1))
-    assert edited(text.format(2)) != first
-    assert edited(text.format(1)) == first
-    # A neighbour in the same package counts as well.
-    (tmp_path / "__init__.py").touch()
-    (tmp_path / "tables.py").write_text("ROWS = 1")
-    second = edited(text.format(1))
-    (tmp_path / "tables.py").write_text("ROWS = 2")
-    assert edited(text.format(1)) != second
-
-
-def test_code_that_was_changed_after_the_start_is_not_cached(tmp_path, monkeypatch):
-    X = eeg(4)
-    plain = counted().fit_transform(X)
-    monkeypatch.setattr(identity, "started_at", lambda: 0.0)
-    identity._digest_of.cache_clear()
-    cache_place._told.clear()
-    with pytest.warns(CacheWarning, match="restart it"):
-        made = counted(cache=tmp_path / "c").fit_transform(X)
-    np.testing.assert_array_equal(made, plain)
-    assert not (tmp_path / "c").exists()
-
-
-def test_code_without_a_source_is_not_cached():
-    typed = type("Typed", (), {"__module__": "__console__"})
-    with pytest.raises(keys.NotCacheable, match="source"):
-        identity.code_of(typed())
-
-
 def test_parameters_and_pickles(tmp_path):
     enc = counted(cache=tmp_path)
     assert clone(enc).get_params()["cache"] == tmp_path
@@ -323,25 +269,9 @@ def test_a_place_that_cannot_be_used(tmp_path):
     np.testing.assert_array_equal(made, counted().fit_transform(X))
 
 
-def test_what_encodes_counts_with_its_code():
-    """A part that is split off a module of the core must be named there too."""
-    no_numbers = {"eegfound.estimators._threads"}
-    for name in identity.CORE:
-        tree = ast.parse(Path(importlib.import_module(name).__file__).read_text())
-        used = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
-        own = {m for m in used if m.startswith(("eegfound.estimators.", "eegfound.preprocessing."))}
-        assert own <= {*identity.CORE, *no_numbers}, name
-
-
 def test_importing_the_cache_imports_no_torch():
     code = "import sys, eegfound.cache, eegfound.cache.encoder; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-def test_the_parts_of_the_core_exist():
-    for name in (*identity.CORE, *identity.BLOCKS):
-        assert identity._files(name), name
-    assert encoder.NUMERICS == identity.NUMERICS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from eegfound.base import SpecError
-from eegfound.cache.identity import NUMERICS, code_of, hardware, libraries
+from eegfound.cache.identity import NUMERICS, hardware, libraries
 from eegfound.cache.keys import NotCacheable, digest, digest_once, epoch_keys
 from eegfound.cache.memory import content_again, contents, hits, recent
 from eegfound.cache.once import Rows, encode_once
 from eegfound.cache.place import complain, resolve_place, size_bound
+from eegfound.cache.source import code_of
 from eegfound.cache.store import EmbeddingStore, Source
 
 
@@ -62,7 +63,7 @@ def recipe_of(
         "numerics": NUMERICS,
         "libraries": libraries(),
         "hardware": hardware(str(arithmetic["device"])),
-        "code": code_of(network, front_end),
+        "code": code_of(network, front_end, model.network, model.front_end),
         "model": (model.name, model.network, model.front_end),
         "encoder": {
             "fingerprint": handle.fingerprint,

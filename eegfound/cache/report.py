@@ -13,7 +13,7 @@ from eegfound.cache.memory import hits
 from eegfound.cache.place import resolve_place, size_bound
 from eegfound.cache.record import unpack
 from eegfound.cache.schema import in_chunks, marks, shrink
-from eegfound.cache.store import EmbeddingStore, transaction
+from eegfound.cache.store import USE_GRAIN, EmbeddingStore, transaction
 
 
 @dataclass
@@ -127,7 +127,8 @@ def clear_cache(
     model : str | None
         Only those of this model.
     older_than : float | None
-        Only those that were not used for this many days.
+        Only those that were not used for this many days; those used up to a
+        day before that may stay too.
 
     Returns
     -------
@@ -139,8 +140,9 @@ def clear_cache(
         path.unlink(missing_ok=True)
     if not store.path().exists():
         return 0
-    # Use is noted once a day, so nothing used within the span is deleted.
-    before = None if older_than is None else int(time.time() - 86_400 * older_than)
+    # Use is noted once a day: what is noted may lie so much before the last use.
+    span = None if older_than is None else 86_400 * older_than + USE_GRAIN
+    before = None if span is None else int(time.time() - span)
 
     def clear(db: sqlite3.Connection) -> int:
         where = ["1"]
