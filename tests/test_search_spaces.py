@@ -30,10 +30,11 @@ from eegfound.base import SpecError
 from eegfound.baselines import list_baselines, make_baseline
 from eegfound.cli.app import app
 from eegfound.features import BandPower, DifferentialEntropy
-from eegfound.models import list_models
+from eegfound.models import list_models, registry
 from eegfound.search import Choice, OptunaSearchCV, choose_pipeline, suggest_space
 from eegfound.search.space import Sampler
 from eegfound.search.suggest import SPACES
+from eegfound.testing.toy import toy_model
 from tests.helpers_toy import eeg, encoder, info
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -156,6 +157,24 @@ def test_ways_of_tuning(tuning):
     assert ("lr" in space) == (tuning is not None)
     assert ("lora_rank" in space) == (tuning == "lora")
     fits(own, space, 3)
+
+
+def test_a_recipe_says_how_it_is_tuned():
+    def space(**params):
+        params = {"checkpoint": None, "info": info()} | params
+        return suggest_space(ef.FoundationClassifier("cooked", **params))
+
+    recipes = {
+        "deep": {"tuning": "full", "head": "two_linear"},
+        "shallow": {"tuning": "head", "head": "mlp"},
+    }
+    with registry.registered(toy_model("cooked", recipes=recipes)):
+        assert {"lr", "layer_decay"} <= set(space(recipe="deep"))
+        assert "head" not in space(recipe="deep")
+        assert space(recipe="deep", head="linear")["head"] == ["linear", "mlp"]
+        assert "lr" not in space(recipe="deep", tuning="head")
+        assert "lr" not in space(recipe="shallow")
+        assert space(recipe="shallow")["head"] == ["linear", "mlp"]
 
 
 def test_montage_policies_do_not_promise_too_much():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import pickle
 import platform
+from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FunctionType, MethodType
@@ -29,7 +31,9 @@ def seeded(estimator: Any, seed: int) -> Any:
     return copy.set_params(**dict.fromkeys(names, seed))
 
 
-def describe(value: Any, name: str = "") -> Any:
+def describe(
+    value: Any, name: str = "", leave_out: Callable[[Any], Collection[str]] = lambda _: ()
+) -> Any:
     """Return an estimator (or parameter) as plain data that JSON can hold.
 
     Parameters
@@ -39,6 +43,8 @@ def describe(value: Any, name: str = "") -> Any:
     name : str
         Name of the parameter; the file behind ``checkpoint`` is part of what
         it is.
+    leave_out : callable
+        Given an estimator, returns the names of parameters that do not count.
 
     Returns
     -------
@@ -46,10 +52,14 @@ def describe(value: Any, name: str = "") -> Any:
         Nested dicts, lists and scalars; arrays and other objects as digests.
     """
     if isinstance(value, BaseEstimator) and not isinstance(value, type):
-        params = value.get_params(deep=False)
+        params, left_out = value.get_params(deep=False), leave_out(value)
         return {
             "class": f"{type(value).__module__}.{type(value).__qualname__}",
-            "params": {key: describe(param, key) for key, param in sorted(params.items())},
+            "params": {
+                key: describe(param, key, leave_out)
+                for key, param in sorted(params.items())
+                if key not in left_out
+            },
         }
     if name == "checkpoint" and isinstance(value, str | Path) and Path(value).is_file():
         from eegfound.models.files import sha256_of
@@ -58,16 +68,24 @@ def describe(value: Any, name: str = "") -> Any:
     if isinstance(value, str | bool | int | float | type(None)):
         return value
     if isinstance(value, list | tuple):
-        return [describe(item) for item in value]
+        return [describe(item, "", leave_out) for item in value]
     if isinstance(value, dict):
-        return {str(key): describe(item, str(key)) for key, item in value.items()}
+        return {str(key): describe(item, str(key), leave_out) for key, item in value.items()}
     if isinstance(value, FunctionType | MethodType | functools.partial):
         from eegfound.benchmark.functions import describe_function
 
         return describe_function(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    return f"{type(value).__qualname__} {joblib.hash(value)}"
+    try:
+        return f"{type(value).__qualname__} {joblib.hash(value)}"
+    except (pickle.PicklingError, AttributeError, TypeError):
+        # It holds a function without a name, as callbacks of nets do: each attribute for itself.
+        held = getattr(value, "__dict__", None)
+        if not held:
+            raise
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        return {"object": kind, "holds": describe(held, "", leave_out)}
 
 
 def digest(*parts: Any) -> str:

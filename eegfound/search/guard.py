@@ -17,10 +17,11 @@ from eegfound.search.space import Sampler
 
 QUESTION = "eegfound:question"
 #: Parameters that change how long a fit takes, not what it gives.
-_PRACTICAL = frozenset(
-    {"n_jobs", "verbose", "memory", "cache", "device", "n_threads", "batch_size", "pre_dispatch",
-     "compile", "resume_dir", "activation_memory_mb"}
-)  # fmt: skip
+_PRACTICAL = frozenset({"n_jobs", "verbose", "memory", "pre_dispatch"})
+#: Those of the suite's own estimators; elsewhere ``batch_size`` may be that of a training.
+_OURS = frozenset(
+    {"cache", "device", "n_threads", "batch_size", "compile", "resume_dir", "activation_memory_mb"}
+)
 _WORDS = {
     "data": "X, y or the fit parameters",
     "folds": "the folds (groups, or a shuffling cv without random_state)",
@@ -30,17 +31,23 @@ _WORDS = {
 }
 
 
-def _without_practical(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_practical(v) for k, v in value.items() if k not in _PRACTICAL}
-    if isinstance(value, list):
-        return [_without_practical(item) for item in value]
-    return value
+def _practical(estimator: Any) -> frozenset[str]:
+    """Return the names of parameters that do not count."""
+    base = ("eegfound.estimators._base", "FoundationEstimator")  # importing it imports torch
+    ours = any((kind.__module__, kind.__name__) == base for kind in type(estimator).__mro__)
+    return _PRACTICAL | _OURS if ours else _PRACTICAL
+
+
+def _tell(value: Any) -> Any:
+    return describe(value, leave_out=_practical)
 
 
 def _hash(value: Any) -> str:
     if hasattr(value, "get_data") and hasattr(value, "events"):  # mne.Epochs
-        value = value.get_data(copy=False)
+        info = value.info
+        where = [channel["loc"] for channel in info["chs"]]
+        facts = [info["sfreq"], list(info["bads"]), value.get_channel_types(), where]
+        return digest(_hash(value.get_data(copy=False)), list(value.ch_names), _hash(facts))
     if isinstance(value, np.ndarray):  # not how it lies in memory, or on disk
         value = np.ascontiguousarray(value).view(np.ndarray)
     return str(joblib.hash(value))
@@ -83,11 +90,11 @@ def question(
         "data": digest(_hash(X), _hash(y), _hash(sorted((fit_params or {}).items()))),
         "folds": digest(_hash(indices)),
         "estimator": digest(
-            _without_practical(describe(estimator)),
+            _tell(estimator),
             functions_in(estimator.get_params(deep=True)),
         ),
         "scoring": digest(describe(scoring)),
-        "space": digest(sampler.describe()),
+        "space": digest(sampler.describe(_tell)),
     }
 
 

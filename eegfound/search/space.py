@@ -20,10 +20,13 @@ from sklearn.base import clone
 
 from eegfound.base import SpecError
 from eegfound.benchmark.functions import describe_function
+from eegfound.benchmark.identity import describe
 
 #: Draws in which all parameters of a space, conditional ones too, should be seen once.
 _DRAWS = 50
 _PLAIN = (str, bool, int, float, type(None))
+#: Characters of the words that stand for a value in a study.
+_LONGEST = 300
 
 
 class SearchSpace(dict[str, Any]):
@@ -122,7 +125,14 @@ def _label(value: Any) -> Any:
         name = getattr(value, "__qualname__", None)
         if name:
             return f"{value.__module__}.{name}"
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", re.sub(r"\s+", " ", repr(value)))[:300]
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", re.sub(r"\s+", " ", repr(value)))[:_LONGEST]
+
+
+def _says_all(value: Any) -> bool:
+    """Return whether the label of a value tells it from every other one."""
+    if isinstance(value, list | tuple):
+        return all(map(_says_all, value)) and len(repr(value)) < _LONGEST
+    return isinstance(value, (*_PLAIN, np.generic, type))
 
 
 class Dimension:
@@ -181,10 +191,20 @@ class Dimension:
         label = trial.suggest_categorical(self.key, d.choices)
         return label if self.values is None else self.values[label]
 
-    def describe(self) -> Any:
-        """Return plain data that tell one dimension from another."""
+    def describe(self, tell: Callable[[Any], Any] = describe) -> Any:
+        """Return plain data that tell one dimension from another.
+
+        Parameters
+        ----------
+        tell : callable
+            Returns plain data that tell one value from another.
+        """
         when = {name: [_label(v) for v in values] for name, values in sorted(self.when.items())}
-        return [self.key, json.loads(distribution_to_json(self.distribution)), when]
+        told = [self.key, json.loads(distribution_to_json(self.distribution)), when]
+        # Two functions of one name, or two encoders of many channels, have one label.
+        more = [*(self.values or {}).values(), *(v for each in self.when.values() for v in each)]
+        unclear = [tell(value) for value in more if not _says_all(value)]
+        return [*told, unclear] if unclear else told
 
 
 class _Draw:
@@ -294,8 +314,14 @@ class Sampler:
             if dimension.holds(params):
                 yield dimension
 
-    def describe(self) -> Any:
-        """Return plain data that tell one space from another."""
+    def describe(self, tell: Callable[[Any], Any] = describe) -> Any:
+        """Return plain data that tell one space from another.
+
+        Parameters
+        ----------
+        tell : callable
+            Returns plain data that tell one value from another.
+        """
         if self.function is not None:
             return describe_function(self.function)
-        return [dimension.describe() for dimension in self.dimensions]
+        return [dimension.describe(tell) for dimension in self.dimensions]

@@ -40,7 +40,7 @@ def _size(estimator: Any, model: FoundationModel) -> str:
 
 def _n_layers(estimator: Any, model: FoundationModel) -> int | None:
     """Return the number of layers without memory for a single weight."""
-    if estimator.model_params:
+    if estimator._effective("model_params"):
         return None  # they may change it
     import torch
 
@@ -88,7 +88,7 @@ def tunable(estimator: Any, facts: DataFacts) -> SearchSpace:
     Parameters
     ----------
     estimator : FoundationClassifier | FoundationRegressor
-        Its ``tuning`` decides which parameters count.
+        Its ``tuning``, or its recipe's, decides which parameters count.
     facts : DataFacts
         Not used.
 
@@ -98,7 +98,7 @@ def tunable(estimator: Any, facts: DataFacts) -> SearchSpace:
         Without the number of epochs: hold data out (``early_stopping=True``)
         to find it.
     """
-    tuning = estimator.tuning or "head"
+    tuning = estimator._tuning()  # a recipe may set it, and the head
     model = estimator._model()
     penalty = Float(1e-4, 1e1, log=True) if tuning == "head" else Float(1e-3, 0.3, log=True)
     space: dict[str, Any] = {"weight_decay": penalty}
@@ -114,7 +114,10 @@ def tunable(estimator: Any, facts: DataFacts) -> SearchSpace:
     if tuning == "lora":
         space["lora_rank"] = Int(2, 16, log=True)
         space["lora_dropout"] = Float(0.0, 0.3)
-    if estimator.head in (None, "linear", "mlp") and tuning not in ("conv_linear", "readout"):
+    if estimator._effective("head") in (None, "linear", "mlp") and tuning not in (
+        "conv_linear",
+        "readout",
+    ):
         space["head"] = ["linear", "mlp"]
     space["head_dropout"] = Float(0.0, 0.5)
     if tuning != "conv_linear" and tuning != "readout" and estimator.recipe is None:
