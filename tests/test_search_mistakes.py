@@ -125,6 +125,19 @@ def test_a_server_that_does_not_answer(monkeypatch):
     assert "secret" not in str(told.value)
 
 
+def test_no_place_tells_a_password():
+    for url, told in {
+        "postgresql://me:secret@host:5432/base": "postgresql://host:5432/base",
+        "postgresql://host/base?user=me&password=secret": "postgresql://host/base",
+        "postgresql://me:secret@host/base?sslmode=require": "postgresql://host/base",
+        "postgresql://host/base?user=me@home&password=secret": "postgresql://...",
+        "postgresql://me:se?cret@host/base": "postgresql://...",
+        "sqlite:///study.db": "sqlite:///study.db",
+        "journal:what?.log": "journal:what?.log",
+    }.items():
+        assert storage.describe_place(url) == told
+
+
 def test_a_study_that_cannot_be_written(tmp_path):
     path = tmp_path / "study.db"
     make(f"sqlite:///{path}").fit(X, y)

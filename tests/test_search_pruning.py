@@ -9,8 +9,10 @@ from optuna.distributions import FloatDistribution
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
 from eegfound.estimators import FoundationClassifier
+from eegfound.estimators._observers import watching
 from eegfound.search import OptunaSearchCV, ReportEpochs
 from eegfound.search.pruning import FOLD, Judge
 from tests.helpers_toy import eeg, info
@@ -69,7 +71,6 @@ def test_without_pruner_all_folds_run():
 
 def tuned():
     """A classifier whose epochs are counted, by learning rate."""
-    from skorch.callbacks import Callback
 
     class Count(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -141,7 +142,43 @@ def test_the_pruner_compares_like_with_like():
     judge.after_epoch(net, 1, -0.5)
     judge.after_epoch(net, 1, -0.5)  # two callbacks in one net
     judge.after_epoch(net, 2, -0.4)
+    other = object()  # of the same fold: counted through
+    judge.after_epoch(other, 1, -0.3)
     judge.after_fold(0, 0.8)
     assert not judge.after_fold(1, float("nan"))
-    assert [own for own, _ in seen] == [{0: -0.5}, {0: -0.5, 1: -0.4}, {0: 0.8}]
+    first = {0: -0.5, 1: -0.4}
+    assert [own for own, _ in seen] == [{0: -0.5}, first, first | {2: -0.3}, {0: 0.8}]
     assert all(own == other for own, other in seen)
+
+
+class Killed(Callback):
+    """Ends the process's work before an epoch."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.after:
+            raise SystemExit("killed")
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.filterwarnings("ignore:early_stopping without groups")
+def test_a_resumed_training_reports_what_a_whole_one_does(tmp_path):
+    signals, labels = eeg(24, seed=1), np.tile([0, 1], 12)
+
+    def search(name):
+        net = tuned().set_params(resume_dir=tmp_path / name, callbacks=None)
+        return OptunaSearchCV(
+            net, {"lr": [1e-3]}, n_trials=1, cv=2, pruner="median", refit=False, random_state=0,
+            storage=f"sqlite:///{tmp_path / name}.db", study_name="mine",
+        )  # fmt: skip
+
+    whole = search("whole").fit(signals, labels).trials_[0].intermediate_values
+    assert list(whole) == [0, 1, 2, 3, 4, 5, FOLD, 2 * FOLD]
+    with pytest.raises(SystemExit), watching(Killed(4)):
+        search("killed").fit(signals, labels)
+    assert search("killed").fit(signals, labels).trials_[0].intermediate_values == whole
+    # A training that is found finished has epochs too.
+    again = search("killed").set_params(study_name="other").fit(signals, labels)
+    assert again.trials_[0].intermediate_values == whole

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -214,6 +214,32 @@ def test_failing_fits():
         clone(own).set_params(error_score="raise").fit(X, y)
     with pytest.raises(ValueError, match="All the 6 fits failed"):
         search(Picky(), {"C": [10.0, 20.0]}, n_trials=2).fit(X, y)
+
+
+def test_an_error_that_is_raised_leaves_no_trial_behind(tmp_path):
+    """The disk was full; now it is not."""
+    full = tmp_path / "full"
+
+    def on_disk(data):
+        if full.exists():
+            raise OSError("the disk is full")
+        return data
+
+    def own(n_trials):
+        return search(
+            make_pipeline(FunctionTransformer(on_disk), LogisticRegression()),
+            {"logisticregression__C": [0.1, 1.0, 10.0]}, n_trials=n_trials, error_score="raise",
+            storage=f"sqlite:///{tmp_path / 'study.db'}", study_name="mine",
+        )  # fmt: skip
+
+    full.touch()
+    for _ in range(2):  # the error is not hidden by its trial
+        with pytest.raises(OSError, match="disk is full"):
+            own(1).fit(X, y)
+    full.unlink()
+    done = own(2).fit(X, y)
+    assert list(done.cv_results_["trial_state"]) == ["COMPLETE", "COMPLETE"]
+    assert done.best_score_ > 0
 
 
 def test_estimators_as_values_are_cloned_and_kept():

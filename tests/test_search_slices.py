@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import Bunch
 
 import eegfound as ef
 from eegfound.search import slices
+from eegfound.search.folds import FoldRunner
 from eegfound.search.slices import CutOnce, cut_once
 from tests.helpers_pretraining import INFO, windows
 
@@ -91,3 +94,29 @@ def test_a_candidate_may_bring_a_step_that_writes():
     before = X.copy()
     search.fit(X, Y, groups=GROUPS)
     np.testing.assert_array_equal(X, before)
+
+
+def centred(estimator, X, y):
+    X -= X.mean()
+    return estimator.score(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::eegfound.base.RandomWeightsWarning")
+def test_scoring_that_may_write_gets_copies():
+    scorer = make_scorer(accuracy_score)
+    cut = {
+        "once": [None, "accuracy", ["accuracy", "roc_auc"], scorer, {"a": scorer, "b": "roc_auc"}],
+        "each time": [centred, {"a": scorer, "b": centred}],
+    }
+    for what, scorings in cut.items():
+        for scoring in scorings:
+            several = not (scoring is None or isinstance(scoring, str) or callable(scoring))
+            search = ef.search.OptunaSearchCV(
+                pipeline(), SPACE, n_trials=1, cv=GroupKFold(3), error_score="raise",
+                scoring=scoring, refit=not several,
+            )  # fmt: skip
+            search.fit(X.copy(), Y, groups=GROUPS)
+            splits = list(GroupKFold(3).split(X, Y, GROUPS))
+            routed = Bunch(estimator=Bunch(fit={}), scorer=Bunch(score={}))
+            runner = FoldRunner(search, X, Y, splits, None, routed)
+            assert isinstance(runner._cut, CutOnce) == (what == "once"), scoring

@@ -39,11 +39,19 @@ class ReportEpochs(Callback):
     def __init__(self, monitor: str = "valid_loss") -> None:
         self.monitor = monitor
 
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Report the epochs of a training that is taken up again."""
+        for number in range(1, len(net.history) + 1):
+            self._report(net, number)
+
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Report the epoch."""
+        self._report(net, len(net.history))
+
+    def _report(self, net: Any, number: int) -> None:
         judge = current_judge()
-        row = net.history[-1]
+        row = net.history[number - 1]
         if judge is None or self.monitor not in row:
             return
         value = float(row[self.monitor])
-        judge.after_epoch(net, len(net.history), -value if self.monitor.endswith("loss") else value)
+        judge.after_epoch(net, number, -value if self.monitor.endswith("loss") else value)

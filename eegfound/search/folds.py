@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -41,6 +42,15 @@ def as_record(result: Mapping[str, Any]) -> Record:
     return record
 
 
+def _only_predicts(scoring: Any) -> bool:
+    """Say whether scoring surely hands X to the estimator alone; a function may write into it."""
+    if isinstance(scoring, Mapping):
+        return all(map(_only_predicts, scoring.values()))
+    if isinstance(scoring, list | tuple | set):
+        return all(isinstance(name, str) for name in scoring)
+    return scoring is None or isinstance(scoring, str | _BaseScorer)
+
+
 class FoldRunner:
     """Fits and scores candidates on the folds of one search.
 
@@ -64,7 +74,7 @@ class FoldRunner:
         self.search, self.X, self.y, self.splits = search, X, y, splits
         self.base = clone(search.estimator)
         self._cut = X
-        if not callable(search.scoring):  # which may write into what it gets
+        if _only_predicts(search.scoring):
             self._cut = cut_once(X, splits, search.estimator, effective_n_jobs(search.n_jobs))
         self.parallel = Parallel(n_jobs=search.n_jobs, pre_dispatch=search.pre_dispatch)
         self.options = {

@@ -4,8 +4,9 @@ Two kinds of values are reported, and a pruner compares like with like:
 
 * after fold ``k`` (counted from 0) the mean score of the folds so far, at the
   step ``FOLD * (k + 1)``;
-* after epoch ``e`` of the nets trained in the first fold, a value from the
-  net's history, at the step ``e``.
+* after an epoch of the nets trained in the first fold, a value from the net's
+  history, at the number of the epoch (counted from 0, through all nets). A net
+  that goes on with a training reports the epochs it had before as well.
 
 The pruner sees one kind at a time, with steps counted from 0.
 """
@@ -68,9 +69,10 @@ class Judge:
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
         self.study, self.trial = study, trial
-        self.epochs = 0
         self.pruned = False
-        self._last: tuple[int, int] | None = None
+        self._net: Any = None
+        self._epoch = 0
+        self._earlier = 0
 
     @property
     def active(self) -> bool:
@@ -79,6 +81,7 @@ class Judge:
 
     def after_fold(self, fold: int, mean: float) -> bool:
         """Report the mean score of the folds so far; True if the trial should stop."""
+        self._net = None  # it must not outlive its fold
         return self._report(FOLD * (fold + 1), mean, folds=True)
 
     def after_epoch(self, net: Any, epoch: int, value: float) -> None:
@@ -89,7 +92,7 @@ class Judge:
         net : object
             Which net. Several nets of one fold are counted through.
         epoch : int
-            Its epoch; the same one is reported once.
+            Its epoch, from 1; the same one is reported once.
         value : float
             Greater is better.
 
@@ -98,10 +101,13 @@ class Judge:
         optuna.TrialPruned
             If the trial should stop.
         """
-        if (id(net), epoch) == self._last:
+        if net is not self._net:
+            self._earlier += self._epoch
+            self._net, self._epoch = net, 0
+        if epoch <= self._epoch:
             return
-        self._last = (id(net), epoch)
-        step, self.epochs = self.epochs, self.epochs + 1
+        self._epoch = epoch
+        step = self._earlier + epoch - 1
         if step < FOLD and self._report(step, value, folds=False):
             self.pruned = True  # scikit-learn takes what follows for an error of fit
             raise optuna.TrialPruned(f"Trial {self.trial.number} is worse than others so far.")

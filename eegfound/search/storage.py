@@ -203,9 +203,11 @@ def _place_of(storage: BaseStorage) -> str:
 
 
 def describe_place(storage: Any) -> str:
-    """Return where a study is kept, without a password."""
+    """Return where a study is kept, without user, password and options."""
     text = os.fspath(storage) if isinstance(storage, str | os.PathLike) else type(storage).__name__
-    head, separator, tail = text.partition("://")
-    if separator and "@" in tail:
-        tail = tail.rpartition("@")[2]
-    return head + separator + tail
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    place, _, options = rest.partition("?")  # a password may stand on either side
+    # With an @ behind the question mark nobody knows which of both begins the other.
+    return f"{scheme}://{'...' if '@' in options else place.rpartition('@')[2]}"

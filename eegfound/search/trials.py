@@ -97,9 +97,10 @@ class TrialLoop:
             else:
                 with signs_of_life(trial, self.worker, self.every):
                     self._evaluate(trial)
-        except BaseException as error:
-            # error_score="raise" counts as a failed trial, Ctrl-C as none.
-            self._end(trial, "error" if isinstance(error, Exception) else "interrupted")
+        except BaseException:
+            # Ctrl-C, or an error with error_score="raise", perhaps of the day (a full disk):
+            # another trial takes its place, and raises again if the error is there to stay.
+            self._end(trial, "interrupted")
             raise
         trials = self.study.get_trials(deepcopy=False)
         finished = next(t for t in trials if t.number == trial.number)
