@@ -7,7 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from sklearn.metrics import accuracy_score, make_scorer
+from skorch.callbacks import Callback, EpochScoring
 
 from eegfound.base import SignalWarning, SpecError
 from eegfound.estimators._augment import drop_channels, mix_pairs
@@ -337,3 +338,24 @@ def test_whoever_watches_is_no_part_of_the_net():
     assert all(c is not seen for _, c in clf.net_.callbacks_)
     assert sum(isinstance(c, Rates) for _, c in clf.net_.callbacks_) == 1
     assert len(pickle.loads(pickle.dumps(clf)).net_.history) == 2
+
+
+@pytest.mark.parametrize("tuning", ["head", "full"])
+def test_scores_of_an_epoch(tuning):
+    """skorch finds no targets where it predicts anew; a function finds them in the data."""
+    X, y, _ = task(24)
+
+    def fit(scoring, **params):
+        params |= {"lower_is_better": False, "name": "own"}
+        scores = ("mine", EpochScoring(scoring, **params))
+        made = classifier(tuning=tuning, max_epochs=2, early_stopping=True, callbacks=[scores])
+        return made.fit(X, y).net_.history[-1, "own"]
+
+    def accuracy(net, data, _):
+        return float(np.mean(net.predict(data) == data.y))
+
+    kept = fit("accuracy")
+    assert fit(accuracy, use_caching=False) == kept
+    for asks in ("accuracy", make_scorer(accuracy_score), accuracy_score, None):
+        with pytest.raises(SpecError, match="use_caching"):
+            fit(asks, use_caching=False)

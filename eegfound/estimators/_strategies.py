@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from eegfound.base import SpecError
 from eegfound.estimators._averaging import Averaging
+from eegfound.estimators._callbacks import copies_of
 from eegfound.estimators._encode import check_features
 from eegfound.estimators._groups import weight_groups
 from eegfound.estimators._handle import resolve_device
@@ -100,11 +100,9 @@ class Strategy:
     def _net(self, module: Any, data: WeightedData, split: Any, **options: Any) -> Net:
         """Describe the skorch net; nothing is built yet."""
         estimator = self.estimator
-        given = [] if estimator.callbacks is None else estimator.callbacks
-        if not isinstance(given, list | tuple):
-            raise SpecError(f"callbacks={given!r} must be a list of skorch callbacks.")
-        callbacks: list[Any] = copy.deepcopy(list(given))
-        callbacks = [*self._step_callbacks(split is not None), *callbacks]
+        callbacks: list[Any] = [
+            *self._step_callbacks(split is not None), *copies_of(estimator.callbacks)
+        ]  # fmt: skip
         if split is not None:
             callbacks.append(
                 (
