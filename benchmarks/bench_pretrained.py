@@ -2,12 +2,14 @@
 
 For every model the same network is frozen with its pretrained weights and with several
 random ones, drawn as its training draws them; behind each stands the same logistic regression,
-with the same subject-wise folds, drawn several times where there are several ways. Subjects in
-a checkpoint's contamination record are left out, for everybody. Balanced accuracy: mean, and
-standard deviation over all folds, for random weights over their seeds; baselines beside.
+with the same subject-wise folds, drawn several times where there are several ways. Two probes:
+``plain`` reads the last layer with scikit-learn's default penalty; ``chosen`` takes the last
+layer or the one half-way up, and the penalty, by folds of subjects inside each training set.
+Subjects in a checkpoint's contamination record are left out, for everybody. Balanced accuracy:
+mean, and standard deviation over all folds, for random weights over their seeds; baselines beside.
 
     python benchmarks/bench_pretrained.py [--models labram mmm=my.safetensors …]
-        [--data eegmat adhd left_right] [--seeds 5] [--draws 5] [--out results.json]
+        [--data eegmat adhd left_right] [--seeds 5] [--draws 3] [--out results.json]
     python benchmarks/bench_pretrained.py --trained OUT    # all that open_checkpoints.py made there
 """
 
@@ -25,9 +27,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import eegfound as ef
 from eegfound.base import RandomWeightsWarning
@@ -43,10 +45,15 @@ FOLDS = 5
 #: What the tables show.
 LEGEND = (
     "Frozen encoder, standardized embeddings, logistic regression; five folds by subject, drawn "
-    "several times where there are more subjects than folds. Balanced accuracy, mean ± SD over "
+    "several times where there are more subjects than folds. *Plain*: the last layer, C = 1. "
+    "*Chosen*: the last layer or the one half-way up, and C, by three folds of subjects in each "
+    "training set, alike for pretrained and random. Balanced accuracy, mean ± SD over "
     "folds; random weights, drawn as training draws them: mean ± SD over seeds. Baselines: "
     "pyriemann's tangent space, raw and recentred by subject (transductive), and band power."
 )
+PROBES = ("plain", "chosen")
+#: Penalties that the inner folds choose from.
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 BASELINES = ("band_power", "tangent_space", "tangent_space_recentred")
 #: Name, band of the covariances, loader; windows of 4 s, of the first two 12 per recording at most.
 TASKS = {
@@ -71,34 +78,80 @@ def random_weights(model: str, size: str, seed: int) -> TrainedWeights:
     return TrainedWeights(state, {"model": model, "size": size, "config": config})
 
 
-def scores(pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int) -> list:
-    """Return the scores of all subject-wise folds of all draws."""
+def folds(X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int) -> Iterator[tuple]:
+    """Yield training and test epochs of all subject-wise folds of all draws."""
     n_subjects = len(np.unique(groups))
     n_folds = min(FOLDS, n_subjects)
-    found = []
     for draw in range(draws if n_subjects > n_folds else 1):
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=draw)
-        for train, test in folds.split(X, y, groups):
-            fitted = fit(clone(pipeline), X[train], y[train], groups[train])
-            told = respond(fitted, "predict", X[test], groups[test])
-            found.append(float(balanced_accuracy_score(y[test], told)))
+        yield from StratifiedGroupKFold(n_folds, shuffle=True, random_state=draw).split(
+            X, y, groups
+        )
+
+
+def score_baseline(
+    pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int
+) -> list[float]:
+    """Return the scores of a pipeline on every fold."""
+    found = []
+    for train, test in folds(X, y, groups, draws):
+        fitted = fit(clone(pipeline), X[train], y[train], groups[train])
+        told = respond(fitted, "predict", X[test], groups[test])
+        found.append(float(balanced_accuracy_score(y[test], told)))
     return found
+
+
+def take(X: np.ndarray, columns: slice) -> np.ndarray:
+    """Return some columns."""
+    return X[:, columns]
+
+
+def probes(last: slice, middle: slice) -> dict[str, Any]:
+    """Return the two linear probes over the columns of two layers that stand side by side."""
+    plain = make_pipeline(
+        FunctionTransformer(take, kw_args={"columns": last}),
+        StandardScaler(),
+        LogisticRegression(max_iter=2000),
+    )
+    grid = {
+        "functiontransformer__kw_args": [{"columns": last}, {"columns": middle}],
+        "logisticregression__C": list(PENALTIES),
+    }
+    inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(plain, grid, scoring="roc_auc", cv=inner)
+    return dict(zip(PROBES, (plain, search), strict=True))
 
 
 def score_encoder(
     model: str, encoder: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int
-) -> list[float]:
-    """Return the scores of a frozen encoder with a linear head.
+) -> dict[str, list[float]]:
+    """Return the scores of a frozen encoder under each probe on every fold.
 
     Where nothing in the encoder is learned from data, windows are encoded once; a front end
-    with statistics of its own is fitted within each fold.
+    with statistics of its own is fitted to each training set.
     """
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    fits_data = ef.get_model(model).front_end is not None
+    found: dict[str, list[float]] = {name: [] for name in PROBES}
+    both: np.ndarray | None = None
+    for train, test in folds(X, y, groups, draws):
+        if both is None or fits_data:
+            both, last, middle = read(encoder, X, train)
+        for name, probe in probes(last, middle).items():
+            fitted = fit(probe, both[train], y[train], groups[train])
+            told = fitted.predict(both[test])
+            found[name].append(float(balanced_accuracy_score(y[test], told)))
+    return found
+
+
+def read(encoder: Any, X: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, slice, slice]:
+    """Return what the encoder's end and its middle say, side by side, and their columns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RandomWeightsWarning)
-        if ef.get_model(model).front_end is None:
-            return scores(head, encoder.fit_transform(X), y, groups, draws)
-        return scores(make_pipeline(encoder, head), X, y, groups, draws)
+        end = clone(encoder).fit(X[train])
+        last = end.transform(X)
+        half = -(-end.encoder_.network.n_layers // 2)
+        middle = clone(encoder).set_params(layer=half).fit(X[train]).transform(X)
+    n = last.shape[1]
+    return np.hstack([last, middle]), slice(0, n), slice(n, n + middle.shape[1])
 
 
 def seen_subjects(encoder: Any, dataset: str) -> set[str]:
@@ -139,15 +192,19 @@ def compare(task: str, models: dict[str, Any], seeds: int, draws: int) -> Iterat
     common = {"task": task, "n_windows": len(X), "n_subjects": n_subjects, "seen": n_seen}
     baselines = baseline_pipelines(BASELINES, info=info, band=band)
     for name in BASELINES:
-        found = scores(baselines[name], X, y, groups, draws)
-        yield {**common, "pipeline": name, "weights": "", "scores": found}
+        found = score_baseline(baselines[name], X, y, groups, draws)
+        yield {**common, "pipeline": name, "weights": "", "probe": "", "scores": found}
     for model, encoder in encoders.items():
-        found = score_encoder(model, encoder, X, y, groups, draws)
-        yield {**common, "pipeline": model, "weights": "pretrained", "scores": found}
-        for seed in range(seeds):
-            plain = clone(encoder).set_params(checkpoint=random_weights(model, sizes[model], seed))
-            found = score_encoder(model, plain, X, y, groups, draws)
-            yield {**common, "pipeline": model, "weights": f"random {seed}", "scores": found}
+        drawn = {
+            f"random {seed}": clone(encoder).set_params(
+                checkpoint=random_weights(model, sizes[model], seed)
+            )
+            for seed in range(seeds)
+        }
+        for weights, each in {"pretrained": encoder, **drawn}.items():
+            for probe, found in score_encoder(model, each, X, y, groups, draws).items():
+                told = {"pipeline": model, "weights": weights, "probe": probe}
+                yield {**common, **told, "scores": found}
 
 
 def told(values: list[float]) -> str:
@@ -169,10 +226,11 @@ def summary(rows: list[dict], task: str) -> str:
             random = [
                 statistics.mean(other["scores"])
                 for other in of_task
-                if other["pipeline"] == row["pipeline"] and other["weights"].startswith("random")
+                if (other["pipeline"], other["probe"]) == (row["pipeline"], row["probe"])
+                and other["weights"].startswith("random")
             ]
             lines.append(
-                f"| {row['pipeline']} | {told(row['scores'])} | {told(random)} | "
+                f"| {row['pipeline']}, {row['probe']} | {told(row['scores'])} | {told(random)} | "
                 f"{mine - statistics.mean(random):+.3f} | "
                 f"{sum(mine > value for value in random)} of {len(random)} |"
             )
@@ -191,7 +249,7 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, help="folder of open_checkpoints.py")
     parser.add_argument("--data", nargs="*", choices=list(TASKS), default=list(TASKS)[:3])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--out", help="JSON file for all scores")
     args = parser.parse_args()
     models: dict[str, Any] = {}
@@ -208,7 +266,8 @@ def main() -> None:
     for task in args.data:
         for row in compare(task, models, args.seeds, args.draws):
             rows.append(row)
-            print(f"  {row['pipeline']:28s} {row['weights']:12s} {told(row['scores'])}", flush=True)
+            who = f"  {row['pipeline']:24s} {row['weights']:12s} {row['probe']:7s}"
+            print(f"{who} {told(row['scores'])}", flush=True)
         print(f"\n{summary(rows, task)}")
     if args.out:
         Path(args.out).write_text(json.dumps(rows, indent=1))

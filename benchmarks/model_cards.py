@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bench_pretrained import LEGEND, summary
+from bench_pretrained import LEGEND, PROBES, summary
 
 import eegfound as ef
 from eegfound.benchmark.figures import as_svg
@@ -139,24 +139,47 @@ def overview(trained: list[str], out: Path, rows: list[dict]) -> str:
     """Return one line per model: its objective, and what its embeddings are worth."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     lines = [
-        f"| model | on unseen subjects | reached | learned nothing | {' | '.join(tasks)} | mean |",
-        f"|---|---|---|---|{'---|' * len(tasks)}---|",
+        f"| model | on unseen subjects | reached | learned nothing | best plain guess | "
+        f"{' | '.join(tasks)} | mean |",
+        f"|---|---|---|---|---|{'---|' * len(tasks)}---|",
     ]
     for name in trained:
         stage, measure, words = HEADLINES[name]
         values = json.loads((out / name / "facts.json").read_text())["on_unseen"][stage]
-        differences = []
-        for task in tasks:
-            of_task = [row for row in rows if row["task"] == task and row["pipeline"] == name]
-            means = {row["weights"]: statistics.mean(row["scores"]) for row in of_task}
-            pretrained = means.pop("pretrained")
-            differences.append(pretrained - statistics.mean(means.values()))
-        told = [f"{value:+.3f}" for value in (*differences, statistics.mean(differences))]
+        mine = [row for row in rows if row["pipeline"] == name]
+        told = [told_differences([row for row in mine if row["task"] == task]) for task in tasks]
+        told.append(told_differences(mine))
         lines.append(
             f"| {name} | {words} | {values[measure]:.3g} | {values[f'{measure}_trivial']:.3g} | "
-            f"{' | '.join(told)} |"
+            f"{best_guess(values, measure)} | {' | '.join(told)} |"
         )
     return "\n".join(lines)
+
+
+def best_guess(values: Mapping[str, float], measure: str) -> str:
+    """Return what the best guess that needs no training reaches, and whether it wins."""
+    known = {values[measure + guess]: guess[1:] for guess in GUESSES if measure + guess in values}
+    sign = 1 if measure == "accuracy" else -1
+    best = max(known, key=lambda value: sign * value)
+    verdict = ", **better**" if sign * best > sign * values[measure] else ""
+    return f"{best:.3g} ({known[best]}{verdict})"
+
+
+def told_differences(rows: list[dict]) -> str:
+    """Return by how much pretrained is better than random on average over tasks, each probe."""
+    told = []
+    for probe in (probe for probe in PROBES if any(row["probe"] == probe for row in rows)):
+        differences = []
+        for task in dict.fromkeys(row["task"] for row in rows):
+            means = {
+                row["weights"]: statistics.mean(row["scores"])
+                for row in rows
+                if row["task"] == task and row["probe"] == probe
+            }
+            pretrained = means.pop("pretrained")
+            differences.append(pretrained - statistics.mean(means.values()))
+        told.append(f"{statistics.mean(differences):+.3f}")
+    return ", ".join(told)
 
 
 def differing(recipe: Mapping[str, Any]) -> str:
@@ -233,7 +256,7 @@ def main() -> None:
     known = {}  # several runs for some models each have the same baselines
     for path in sorted(args.out.glob("evidence*.json")):
         for row in json.loads(path.read_text()):
-            known[row["task"], row["pipeline"], row["weights"]] = row
+            known[row["task"], row["pipeline"], row["weights"], row["probe"]] = row
     rows = list(known.values())
     trained = [path.parent.name for path in sorted(args.out.glob("*/facts.json"))]
     for name in args.models or trained:

@@ -29,7 +29,7 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "mmm": ("small", 8, {}),
     "dare": ("compact", 8, {}),
     "eegpt": ("small", 8, {}),
-    "eegpt-ar": ("small", 10, {}),
+    "eegpt-ar": ("small", 32, {}),
     # Half a minute, as published, would be 3800 tokens in one sequence.
     "specmoe": ("small", 4, {"window_seconds": 4.0}),
     "neurolm": ("small", 6, {}),
