@@ -17,7 +17,7 @@ from tests.helpers_corpus import signals, write_edf
 
 @pytest.fixture
 def folder(tmp_path):
-    for number in (1, 2):
+    for number in (1, 2, 8):
         write_edf(tmp_path / "in" / f"S{number}.edf", signals(seed=number))
     return tmp_path / "in"
 
@@ -34,9 +34,9 @@ def test_it_prepares_tells_and_goes_on(folder, tmp_path):
     out = tmp_path / "store"
     options = (
         folder, "--out", out, "--dataset", "lab", "--subject", r"S(\d)", "--sfreq", 50, "--band",
-        "0.5-20", "--notch", "60", "--licence", "CC0", "--exclude-subjects", "7-9",
+        "0.5-20", "--notch", "60", "--licence", "CC0", "--exclude-subjects", "S8-S8",
     )  # fmt: skip
-    assert "2 of 2 files prepared" in run(*options)
+    assert "2 of 3 files prepared, 1 of excluded subjects" in run(*options)
     corpus = Corpus(out)
     assert corpus.subjects == ["lab/1", "lab/2"]
     assert set(corpus.index["sfreq"]) == {50.0}
@@ -44,6 +44,15 @@ def test_it_prepares_tells_and_goes_on(folder, tmp_path):
     told = json.loads(run("--info", out, "--json"))
     assert told["record"]["datasets"][0]["licence"] == "CC0"
     assert told["summary"][0]["recordings"] == 2
+
+
+def test_an_exclusion_that_matches_nobody_is_an_error(folder, tmp_path):
+    options = (folder, "--out", tmp_path / "store", "--dataset", "lab", "--subject", r"S(\d)")
+    with pytest.raises(SpecError, match=r"\['7', '9'\] match nobody in 'lab', where 1, 2 are"):
+        run(*options, "--exclude-subjects", "7-9")
+    assert Corpus(tmp_path / "store").subjects == ["lab/1", "lab/2"]
+    run(*options, "--exclude-subjects", "S2,8")
+    assert Corpus(tmp_path / "store").subjects == ["lab/1"]
 
 
 def test_failures_are_named_and_make_the_exit_code(folder, tmp_path):

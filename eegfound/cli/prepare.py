@@ -11,6 +11,7 @@ import typer
 
 from eegfound.base import SpecError
 from eegfound.cli._output import errors, print_json, print_table, say
+from eegfound.cli._subjects import subjects_of
 from eegfound.cli.listing import Json
 
 #: Failures that are named one by one.
@@ -28,7 +29,7 @@ def prepare(
         typer.Option(help="folder, bids, file, or a regular expression with one group."),
     ] = None,
     exclude_subjects: Annotated[
-        str, typer.Option(help="Subjects that must not go in, e.g. 3,7,10-12.")
+        str, typer.Option(help="Subjects that must not go in, e.g. 3,7,10-12 or S001-S003.")
     ] = "",
     licence: Annotated[str | None, typer.Option(help="Terms of the set.")] = None,
     citation: Annotated[str | None, typer.Option(help="What its users must cite.")] = None,
@@ -75,8 +76,9 @@ def prepare(
             "say it."
         )
     done = prepare_corpus(
-        files, out, dataset=dataset, subject=subject, exclude_subjects=_subjects(exclude_subjects),
-        licence=licence, citation=citation, sfreq=sfreq, band=_band(band),
+        files, out, dataset=dataset, subject=subject,
+        exclude_subjects=subjects_of(exclude_subjects), licence=licence,
+        citation=citation, sfreq=sfreq, band=_band(band),
         notch=_numbers(notch, "--notch") or None, unit=_unit(unit), rename=_rename(rename),
         max_abs=_or_none(max_abs, "--max-abs", 1e-6),
         flat_seconds=_or_none(flat_seconds, "--flat-seconds", 1.0),
@@ -143,17 +145,6 @@ def _show(path: Path) -> None:
         ("set", "subjects", "files", "hours", "Hz", "channels", "size", "licence"),
         rows,
     )
-
-
-def _subjects(text: str) -> list[str]:
-    found: list[str] = []
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        span = re.fullmatch(r"(\d+)-(\d+)", part)
-        if span is None:
-            found.append(part)
-        else:
-            found += [str(n) for n in range(int(span[1]), int(span[2]) + 1)]
-    return found
 
 
 def _band(text: str) -> tuple[float | None, float | None] | None:

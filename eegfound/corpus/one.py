@@ -18,7 +18,7 @@ from eegfound.corpus.reading import companions, read_signals, sha256_of
 from eegfound.corpus.settings import Settings
 from eegfound.corpus.shards import SUFFIX, write_shard
 from eegfound.corpus.signature import signature
-from eegfound.corpus.subjects import same_subject
+from eegfound.corpus.subjects import person, same_subject
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Task:
     stated : bool
         True where the user stated the rule: a file it does not fit is a failure.
     excluded : frozenset of str
-        Subjects that must not be in the store.
+        Subjects that must not be in the store, as :func:`person` compares them.
     settings : Settings
         What is done to the signals.
     """
@@ -60,6 +60,14 @@ class Task:
         if found is None and self.stated:
             raise SpecError("has no subject by the rule given (subject=, --subject).")
         return same_subject(path.name.split(".")[0] if found is None else found)
+
+    def excludes(self, subject: str) -> bool:
+        """Say whether a subject must not be in the store."""
+        return person(subject) in self.excluded
+
+    def guesses(self, path: Path, told: str | None) -> bool:
+        """Say whether nothing but the file's own name tells the subject."""
+        return not self.stated and self.rule(path, told) is None
 
 
 def identity(path: Path) -> dict[str, Any]:
@@ -114,12 +122,12 @@ def prepare_one(task: Task, path: Path) -> dict[str, Any]:
 
 def _prepare(task: Task, path: Path, entry: dict[str, Any]) -> dict[str, Any]:
     settings = task.settings
-    if task.stated and task.excluded and task.subject(path, None) in task.excluded:
-        return entry | {"kind": "excluded"}
+    if task.stated and task.excluded and task.excludes(subject := task.subject(path, None)):
+        return entry | {"kind": "excluded", "subject": subject}
     signals = read_signals(path, task.dataset)
     subject = task.subject(path, signals.subject)
-    if subject in task.excluded:
-        return entry | {"kind": "excluded"}
+    if task.excludes(subject):
+        return entry | {"kind": "excluded", "subject": subject}
     original = signals.info.sfreq
     picks, channels, left_out = named_channels(signals.info, settings.rename)
     names = [stored_name(channel) for channel in channels]

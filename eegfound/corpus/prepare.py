@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eegfound.base import SpecError
+from eegfound.base import SignalWarning, SpecError
 from eegfound.corpus.errors import CorpusError, writing
 from eegfound.corpus.journal import Journal, locked
 from eegfound.corpus.one import Task, identity, key_of, prepare_one
@@ -20,7 +21,7 @@ from eegfound.corpus.sets import known_set, terms
 from eegfound.corpus.settings import read_settings
 from eegfound.corpus.shards import leftovers
 from eegfound.corpus.signature import Known
-from eegfound.corpus.subjects import SubjectRule, same_subject, subject_rule
+from eegfound.corpus.subjects import SubjectRule, natural, person, subject_rule
 
 
 @dataclass
@@ -121,7 +122,8 @@ def prepare_corpus(
         what is known of the set, else what the file says, else the ``sub-`` of
         BIDS in its path, else each file is taken for a subject of its own.
     exclude_subjects : iterable
-        Subjects that must not go in, and are taken out if they are.
+        Subjects that must not go in, and are taken out if they are; "7", "007",
+        "S007" and "sub-07" are one. A name that matches nobody is an error.
     sfreq : float | None
         Rate of the store in Hz. None keeps that of each file; windows are then
         resampled when they are read.
@@ -187,10 +189,10 @@ def prepare_corpus(
     )  # fmt: skip
     if isinstance(exclude_subjects, str):
         raise SpecError(f"exclude_subjects={exclude_subjects!r} must be a list of subjects.")
-    folder = Path(out).expanduser()
+    folder, asked = Path(out).expanduser(), [str(each) for each in exclude_subjects]
     task = Task(
         folder, str(dataset), subject_rule(subject, known.subject), subject is not None,
-        frozenset(map(same_subject, exclude_subjects)), settings,
+        frozenset(map(person, asked)), settings,
     )  # fmt: skip
     files = find_files(paths, str(dataset))  # type: ignore[arg-type]
     result = Preparation(folder, n_files=len(files))
@@ -205,6 +207,15 @@ def prepare_corpus(
             raise
         run.journal.write_index()
     result.seconds = time.monotonic() - began
+    run.tell_missing(asked)
+    if run.n_guessed > 1:
+        warnings.warn(
+            f"Nothing tells who was recorded in {run.n_guessed} files of {task.dataset!r}: each "
+            "counts as a subject of its own. If somebody has several files, say subject= "
+            "(--subject), or a hold-out divides them; subject='file' says that nobody has.",
+            SignalWarning,
+            stacklevel=2,
+        )
     return result
 
 
@@ -218,6 +229,7 @@ class _Run:
         self.licence, self.citation = told
         self._check_settings()
         self.clear()
+        self.met, self.n_guessed = set[str](), 0
         self._drop_excluded()
         self.known, self.contents, self.kept = Known(), dict[str, str](), set[str]()
         for entry in journal.of_kind("recording"):
@@ -246,17 +258,22 @@ class _Run:
 
     def _drop_excluded(self) -> None:
         for entry in self.journal.of_kind("recording"):
-            if entry["dataset"] == self.task.dataset and entry["subject"] in self.task.excluded:
+            if entry["dataset"] == self.task.dataset and self.task.excludes(entry["subject"]):
                 with writing(self.task.out, "the removal of a subject"):
                     (self.task.out / entry["shard"]).unlink(missing_ok=True)
                 self.journal.add(
-                    {k: entry[k] for k in ("key", "file", "dataset")} | {"kind": "excluded"}
+                    {k: entry[k] for k in ("key", "file", "dataset", "subject")}
+                    | {"kind": "excluded"}
                 )
+        self.met.update(
+            person(e["subject"]) for e in self.journal.of_kind("excluded")
+            if e["dataset"] == self.task.dataset and "subject" in e
+        )  # fmt: skip
 
         # A copy of somebody who is excluded may be kept under another name.
         gone = {
             entry["of"] for entry in self.journal.of_kind("duplicate")
-            if entry["dataset"] == self.task.dataset and entry["subject"] in self.task.excluded
+            if entry["dataset"] == self.task.dataset and self.task.excludes(entry["subject"])
         }  # fmt: skip
         kept = [e["recording"] for e in self.journal.of_kind("recording") if e["recording"] in gone]
         if kept:
@@ -312,8 +329,9 @@ class _Run:
         if not shard.exists() or shard.stat().st_size != entry["bytes"]:
             return False
         facts = self._facts(entry) | {"subject": self.task.subject(path, entry.get("told"))}
-        if facts["subject"] in self.task.excluded:
+        if self.task.excludes(facts["subject"]):
             return False
+        self.n_guessed += self.task.guesses(path, entry.get("told"))
         if any(entry.get(k) != v for k, v in facts.items()):
             self.journal.add(entry | facts)
         self.result.n_done += 1
@@ -327,9 +345,12 @@ class _Run:
         kind = entry["kind"]
         if kind == "excluded":
             self.result.n_excluded += 1
+            self.met.add(person(entry["subject"]))
             return
         if kind == "failure":
             self.journal.add(entry)
+            with suppress(Exception):  # the user's rule may fail, which is why it is one
+                self.met.add(person(self.task.subject(Path(entry["file"]), None)))
             self.result.failures.append({k: entry[k] for k in ("file", "dataset", "reason")})
             return
         unfinished = Path(entry.pop("unfinished"))
@@ -347,7 +368,21 @@ class _Run:
         entry |= self._facts(entry) | {"prepared_with": self.task.settings.plain()}
         self.journal.add(entry)
         self._remember(entry)
+        self.n_guessed += self.task.guesses(Path(entry["file"]), entry["told"])
         self.result.n_new += 1
+
+    def tell_missing(self, asked: list[str]) -> None:
+        """Complain about exclusions that match nobody: somebody went in who must not."""
+        missing = [name for name in asked if person(name) not in self.met]
+        if not missing:
+            return
+        mine = (e for e in self.journal.of_kind("recording") if e["dataset"] == self.task.dataset)
+        there = sorted({e["subject"] for e in mine}, key=natural)
+        raise CorpusError(
+            f"exclude_subjects: {missing} match nobody in {self.task.dataset!r}, where "
+            f"{', '.join(there[:8])}{', …' if len(there) > 8 else ''} are in the store now. "
+            "Prepare again with the right names: it takes them out, and goes on from here."
+        )
 
 
 def _differ(old: Any, new: Any) -> bool:

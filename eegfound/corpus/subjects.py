@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +88,64 @@ def same_subject(value: Any) -> str:
     """Return a subject as it is compared: ``7``, ``"7"`` and ``"007"`` are one."""
     text = str(value).strip()
     return str(int(text)) if text.isdigit() else text
+
+
+def person(name: Any) -> str:
+    """Return a subject as people call them: 7, "007", "S007" and "sub-07" are one.
+
+    Examples
+    --------
+    >>> from eegfound.corpus.subjects import person
+    >>> person("S007"), person("sub-07"), person("P3")
+    ('7', '7', 'p3')
+    """
+    text = re.sub(r"[\W_]", "", str(name).lower()) or str(name)
+    found = re.fullmatch(r"(?:subject|subj|sub|s)?0*(\d+)", text)
+    return found[1] if found else text
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Sort ``subject10`` after ``subject2``."""
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text))
+
+
+def same_people(names: Sequence[str], also: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Tell from recordings that are known under several names who is who.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Name under which each recording is kept.
+    also : iterable of iterable of str
+        Names that its copies have.
+
+    Returns
+    -------
+    dict of str to str
+        For every name one of those of the same person, the same one for all of them.
+
+    Examples
+    --------
+    >>> from eegfound.corpus.subjects import same_people
+    >>> same_people(["A/1", "A/2", "B/5"], [["B/5"], [], []])
+    {'A/1': 'A/1', 'B/5': 'A/1', 'A/2': 'A/2'}
+    """
+    leader: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            name = leader[name]
+        return name
+
+    for name, others in zip(names, also, strict=True):
+        for other in (name, *others):
+            leader[first(other)] = first(name)
+    return {name: first(name) for name in leader}
+
+
+def one_name_each(names: Sequence[str], people: dict[str, str]) -> list[str]:
+    """Return names with one for each person: the first of theirs in natural order."""
+    chosen: dict[str, str] = {}
+    for name in sorted(set(names), key=natural):
+        chosen.setdefault(people[name], name)
+    return [chosen[people[name]] for name in names]
