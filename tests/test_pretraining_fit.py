@@ -100,6 +100,13 @@ def test_options_come_from_the_user_then_the_recipe_then_the_stage():
     assert pre.objectives_["tokenizer"].codebook.n_codes == 4
 
 
+def test_a_small_rate_does_not_climb_to_the_end_of_a_greater_one():
+    found = [row["lr"] for row in fitted(max_epochs=3, lr=1e-7, warmup=0).history_ if "lr" in row]
+    assert max(found) <= 1e-7
+    with pytest.raises(SpecError, match=r"min_lr=0.01 is more than lr=0.001 in stage"):
+        fitted(max_epochs=1, lr=1e-3, min_lr=1e-2)
+
+
 def test_partial_fit_goes_on():
     X, groups = windows(24)
     fixed = {"lr_schedule": "constant", "warmup": 0, "ema_decay": 0.9, "lr": 1e-3}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from eegfound.base import SpecError
@@ -166,7 +166,16 @@ def resolve_stage(
         chosen["warmup"] = warmup * min(1.0, length / usual)
     elif "warmup" not in chosen and chosen.get("lr_schedule", "cosine") == "cosine":
         chosen["warmup"] = WARM_UP * length
-    return StageOptions(**chosen)
+    options = StageOptions(**chosen)
+    if options.min_lr > options.lr:
+        if given.get("min_lr") is not None:
+            raise SpecError(
+                f"min_lr={options.min_lr!r} is more than lr={options.lr!r} in stage "
+                f"{stage.name!r}: the rate ends there, so it must not be greater."
+            )
+        # The recipe's end belongs to its own rate: a smaller one must not climb to it.
+        options = replace(options, min_lr=options.lr)
+    return options
 
 
 def of_stage(name: str, value: Any, stage: str, names: Sequence[str]) -> Any:
