@@ -289,7 +289,7 @@ def test_a_front_end_learns_from_windows_and_is_applied(corpus):
     assert together.std() == pytest.approx(1, abs=1e-3)
     own = np.flatnonzero(source.groups == "lab/2")
     source.fit_front_end(own)
-    assert source._front_end.seen_[2] == ["lab/2"]
+    assert source.front_end.seen_[2] == ["lab/2"]
     (job,) = source.jobs(own)
     assert job.signal.mean() == pytest.approx(0, abs=1e-3)
 

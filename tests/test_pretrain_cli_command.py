@@ -58,6 +58,8 @@ def test_what_options_mean():
     assert setting_of("betas=(0.9, 0.98)") == ("betas", (0.9, 0.98))
     assert setting_of("optimizer=adamw") == ("optimizer", "adamw")
     assert subjects_of("1-3,S07, 08-10") == ["1", "2", "3", "S07", "08", "09", "10"]
+    assert subjects_of("S009-S011,sub-1-sub-2") == ["S009", "S010", "S011", "sub-1", "sub-2"]
+    assert subjects_of("sub-01, P3-Q4, 7-3") == ["sub-01", "P3-Q4", "7-3"]
     assert hold_out_of("0.25") == 0.25
     assert hold_out_of("0") == 0
     assert hold_out_of("3") == ["3"]
@@ -73,7 +75,7 @@ def test_what_options_mean():
 def test_it_trains_and_tells_what_was_reached(trained):
     out, done = trained
     assert done.exit_code == 0, done.output
-    assert "1 subject(s) held out (3)" in done.output
+    assert "1 subject(s) held out (sample/3)" in done.output
     assert "tokenizer: epoch 1/1" in done.stderr
     assert "masked: epoch 1/1" in done.stderr
     assert "staged-toy-small.safetensors" in done.output
@@ -93,13 +95,57 @@ def test_the_weights_know_what_they_were_trained_on_and_are_used_like_others(tra
     out, _ = trained
     path = out / "staged-toy-small.safetensors"
     record = read_metadata(path)["record"]
-    assert record["held_out"] == ["3"]
+    assert record["held_out"] == ["sample/3"]
     assert record["datasets"][0]["name"] == "sample"
     assert set(record["datasets"][0]["subjects"]) == {"0", "1", "2", "3", "4"}
     assert "27" in record["excluded"]
     X, _, _, info = load_sample(subjects=[9])
     encoder = ef.make_transformer("staged-toy", checkpoint=path, info=info, on_unknown="drop")
     assert encoder.fit_transform(X[:2]).shape == (2, 16)
+
+
+def test_what_a_checkpoint_has_seen_stays_in_the_record(tmp_path, no_report):
+    import numpy as np
+
+    import eegfound as ef
+
+    info = ef.ChannelInfo(("C3", "Cz", "C4"), 200.0)
+    X = 1e-5 * np.random.default_rng(0).standard_normal((8, 3, 400))
+    pre = ef.make_pretrainer("staged-toy", info=info, max_epochs=2, validation_fraction=["3"])
+    path = pre.fit(X, groups=[0, 0, 1, 1, 2, 2, 3, 3]).save(tmp_path / "before.safetensors")
+    done = run("--out", tmp_path / "o", "--checkpoint", path, "--hold-out", "2,3", *FEW)
+    assert done.exit_code == 0, done.output
+    record = read_metadata(tmp_path / "o" / "staged-toy-small.safetensors")["record"]
+    seen = {each["name"]: each for each in record["datasets"]}
+    assert list(seen) == ["array", "sample"]
+    assert seen["array"]["subjects"] == ["0", "1", "2", "3"]
+    assert (seen["array"]["licence"], seen["sample"]["licence"]) == ("", "ODC-BY 1.0")
+    assert record["held_out"] == ["3", "sample/2", "sample/3"]
+
+
+def test_other_data_in_a_finished_folder_are_refused(tmp_path, no_report):
+    def prepare(*people):
+        for person in people:
+            write_fif(tmp_path / "raw" / f"sub-{person}_raw.fif", signals(seed=person))
+        store = ["--out", str(tmp_path / "store"), "--dataset", "mine"]
+        assert CliRunner().invoke(app, ["prepare", str(tmp_path / "raw"), *store]).exit_code == 0
+
+    prepare(1, 2)
+    command = ("--data", tmp_path / "store", "--out", tmp_path / "o", "--window", "2",
+               "--epochs", "2", "--set", "n_threads=1")  # fmt: skip
+    assert run(*command).exit_code == 0
+    written = tensors(tmp_path / "o")
+    asked = json.loads((tmp_path / "o" / "run.json").read_text())
+    prepare(3)
+    again = run(*command)
+    assert isinstance(again.exception, SpecError)
+    assert "the data have changed since" in str(again.exception)
+    assert all((value == written[name]).all() for name, value in tensors(tmp_path / "o").items())
+    # A folder of an earlier version knows no digest: it goes on, and has one from then on.
+    digest = asked.pop("digest")
+    (tmp_path / "o" / "run.json").write_text(json.dumps(asked))
+    prepare_folder(tmp_path / "o", asked | {"digest": digest}, fresh=False)
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["digest"] == digest
 
 
 def test_from_a_folder_of_recordings_to_weights(tmp_path, no_report):
@@ -252,9 +298,7 @@ def test_somebody_who_launched_one_process_is_told(monkeypatch):
 SCRIPT = """
 from eegfound.cli import main
 from eegfound.models import registry
-from eegfound.pretraining.session import prepare_folder
 from eegfound.testing.toy_pretraining import staged_toy_model
-from tests.helpers_corpus import signals, write_fif
 registry.register(staged_toy_model())
 main()
 """

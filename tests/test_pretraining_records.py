@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eegfound as ef
-from eegfound.base import SpecError
+from eegfound.base import SignalWarning, SpecError
 from eegfound.benchmark.cells import weights
 from eegfound.benchmark.provenance import pretraining_status
 from eegfound.corpus import Corpus, CorpusError, prepare_corpus
@@ -51,6 +51,28 @@ def test_who_was_held_out_is_never_trained_on(seed):
     others = GROUPS[16:]
     known = pre.partial_fit(X[16:], groups=others).record_["held_out"]
     assert set(known) <= set(first)
+
+
+def test_nobody_is_held_out_who_was_trained_on():
+    pre = pretrainer(max_epochs=1).partial_fit(X[:16], groups=GROUPS[:16])
+    trained = sorted({"0", "1", "2", "3"} - set(pre.record_["held_out"]))[:2]
+    known = np.isin(GROUPS.astype(str), trained)
+    n_before = len(pre.history_)
+    with pytest.warns(SignalWarning, match="only groups that were trained on before"):
+        pre.partial_fit(X[known], groups=GROUPS[known])
+    assert {row["split"] for row in pre.history_[n_before:]} == {"train"}
+    new = known | (GROUPS == 5)
+    pre.partial_fit(X[new], groups=GROUPS[new])
+    assert "5" in pre.record_["held_out"], "the only one who was not trained on"
+
+
+@pytest.mark.parametrize("name", ["sample", "EEGMAT", "Mental Arithmetic"])
+def test_a_set_has_many_names(name):
+    seen = [{"model": "toy", "weights": "own", "seen": {name: ["0", "1"]}}]
+    for card in ("sample", "eegmat"):
+        assert pretraining_status(seen, get_card(card), ["1"]) == "seen in pretraining"
+        assert "other" in pretraining_status(seen, get_card(card), ["2"])
+    assert "not in" in pretraining_status(seen, get_card("eegmmidb"), ["1"])
 
 
 def test_a_source_is_for_one_model(tmp_path):

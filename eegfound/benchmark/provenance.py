@@ -8,7 +8,8 @@ from typing import Any
 
 from eegfound.base import ModelNotFoundError, SpecError
 from eegfound.benchmark.routing import nested
-from eegfound.datasets.cards import DatasetCard
+from eegfound.corpus.subjects import person
+from eegfound.datasets.cards import CARDS, DatasetCard
 
 
 def kind_of(estimator: Any) -> str:
@@ -40,11 +41,14 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _person(name: str) -> str:
-    """Return a subject as it is compared: 7, "007", "S007" and "sub-07" are one."""
-    text = _plain(name)
-    found = re.fullmatch(r"(?:subject|subj|sub|s)?0*(\d+)", text)
-    return found[1] if found else text
+def _names(card: DatasetCard) -> set[str]:
+    return {_plain(name) for name in (card.name, card.title, *card.aliases)}
+
+
+def _recorded_names(name: str) -> set[str]:
+    """Return the names of a data set in a record, with those that its card knows."""
+    plain = _plain(name)
+    return {plain}.union(*(_names(card) for card in CARDS.values() if plain in _names(card)))
 
 
 def pretraining_status(
@@ -71,7 +75,7 @@ def pretraining_status(
         pretraining record"`` or ``"unknown"``. With several encoders, the most
         serious of these.
     """
-    named = None if subjects is None else {_person(str(subject)) for subject in subjects}
+    named = None if subjects is None else {person(subject) for subject in subjects}
     found = {_status(item, card, named) for item in weights}
     for status in (
         "seen in pretraining",
@@ -98,12 +102,12 @@ def _status(item: dict[str, Any], card: DatasetCard | None, subjects: set[str] |
         record = dict.fromkeys(names)
     if card is None or not record:
         return "unknown"
-    ours = {_plain(name) for name in (card.name, card.title, *card.aliases)}
-    mine = [who for name, who in record.items() if _plain(name) in ours]
+    ours = _names(card)
+    mine = [who for name, who in record.items() if _recorded_names(name) & ours]
     if not mine:
         # Arrays have no name: nobody can tell what they hold.
         return "unknown" if {"array", "unknown"} & set(record) else "not in the pretraining record"
-    seen = {_person(str(subject)) for who in mine for subject in who or ()}
+    seen = {person(subject) for who in mine for subject in who or ()}
     told = all(mine) and bool(subjects)  # else nobody can tell people apart
     return (
         "other subjects seen in pretraining"

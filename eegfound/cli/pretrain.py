@@ -16,6 +16,7 @@ import typer
 
 from eegfound.base import SpecError, TrainingError
 from eegfound.cli._output import console, errors, print_json, print_table, say
+from eegfound.cli._subjects import subjects_of
 from eegfound.cli.benchmark import names
 from eegfound.cli.listing import Json
 
@@ -75,16 +76,18 @@ def pretrain(
         "checkpoint": None if checkpoint == "none" else checkpoint, "dtype": dtype,
         "device": device, "n_workers": workers, "random_state": seed,
     }  # fmt: skip
-    job = {
+    job: dict[str, Any] = {
         "model": model, "data": data, "hold_out": hold_out,
         "excluded": subjects_of(exclude_subjects),
         "params": _with_settings({k: v for k, v in asked.items() if v is not None}, setting or []),
     }  # fmt: skip
+    from eegfound.pretraining.session import open_data
+
     try:
         if main_process():
             _run(job, out, fresh=fresh, as_json=as_json)
         else:
-            _fit(job, out)
+            _fit(job, out, open_data(job["data"], job["excluded"]))
     except TrainingError as error:
         say(f"Error: {error}", to=errors)
         raise typer.Exit(1) from error
@@ -98,14 +101,15 @@ def main_process() -> bool:
 def _run(job: dict[str, Any], out: Path, *, fresh: bool, as_json: bool) -> None:
     from eegfound.cli._training_progress import Progress
     from eegfound.estimators._observers import watching
-    from eegfound.pretraining.session import finish, outcome, prepare_folder
+    from eegfound.pretraining.session import DIGEST, finish, open_data, outcome, prepare_folder
 
     _say_alone()
     words = {name: value for name, value in job.items() if name != "params"}
-    prepare_folder(out, words | job["params"], fresh=fresh)
+    data = open_data(job["data"], job["excluded"])
+    prepare_folder(out, words | job["params"] | {DIGEST: data.digest()}, fresh=fresh)
     began = time.monotonic()
     with Progress(quiet=as_json) as progress, watching(progress):
-        pretrainer, data = _fit(job, out)
+        pretrainer = _fit(job, out, data)
     run = {
         "seed": pretrainer.seed_, "precision": pretrainer.dtype, "device": pretrainer.device,
         "processes": os.environ.get("WORLD_SIZE", "1"), "data": data.name,
@@ -126,11 +130,10 @@ def _run(job: dict[str, Any], out: Path, *, fresh: bool, as_json: bool) -> None:
     say(f"Weights: make_transformer({job['model']!r}, checkpoint={str(files['weights'])!r})")
 
 
-def _fit(job: dict[str, Any], out: Path) -> tuple[Any, Any]:
+def _fit(job: dict[str, Any], out: Path, data: Any) -> Any:
     from eegfound.estimators import make_pretrainer
-    from eegfound.pretraining.session import METRICS, STATE, open_data
+    from eegfound.pretraining.session import METRICS, STATE
 
-    data = open_data(job["data"], job["excluded"])
     wanted = hold_out_of(job["hold_out"])
     share = wanted if isinstance(wanted, float) else data.held_out(wanted)
     own = {
@@ -139,7 +142,8 @@ def _fit(job: dict[str, Any], out: Path) -> tuple[Any, Any]:
     }  # fmt: skip
     params = {"on_unknown": "drop"} | job["params"] | own
     pretrainer = make_pretrainer(job["model"], **params)
-    return pretrainer.fit(data.X, groups=data.groups), data
+    pretrainer._terms = data.terms
+    return pretrainer.fit(data.X, groups=data.groups)
 
 
 def _with_settings(params: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -220,19 +224,6 @@ def setting_of(text: str) -> tuple[str, Any]:
         return key.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return key.strip(), value.strip()
-
-
-def subjects_of(text: str) -> list[str]:
-    """Read ``"1-3,S07"`` as ``["1", "2", "3", "S07"]``."""
-    found: list[str] = []
-    for part in names(text):
-        first, dash, last = part.partition("-")
-        if dash and first.isdigit() and last.isdigit():
-            width = len(first) if first.startswith("0") else 0
-            found += [str(number).zfill(width) for number in range(int(first), int(last) + 1)]
-        else:
-            found.append(part)
-    return found
 
 
 def hold_out_of(text: str) -> float | list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +15,7 @@ from eegfound.base import ChannelInfo, SpecError
 from eegfound.corpus.errors import CorpusError
 from eegfound.corpus.journal import FAILURES, FORMAT, INDEX, JOURNAL, read_header
 from eegfound.corpus.shards import Shard
-from eegfound.corpus.subjects import same_subject
+from eegfound.corpus.subjects import natural, one_name_each, same_people, same_subject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +40,9 @@ class Corpus:
     index : DataFrame
         One row per recording: dataset, subject, file, rate, channels, seconds,
         rejected stretches, licence, and where it is.
+    people : dict of str to str
+        For each ``"dataset/subject"`` a name of that person, the same for all under which
+        copies of a recording are known.
 
     Raises
     ------
@@ -79,10 +84,13 @@ class Corpus:
                 f"{place} is damaged ({error}): prepare again with the same parameters, which "
                 "makes the index anew."
             ) from error
+        # Of the whole store: a part may lack the recording that two names share.
+        self.people = same_people(self._subjects(), self._also_in())
 
     def _with(self, keep: np.ndarray) -> Corpus:
         view = object.__new__(Corpus)
         view.path, view.index = self.path, self.index[keep].reset_index(drop=True)
+        view.people = self.people
         return view
 
     def __len__(self) -> int:
@@ -97,7 +105,7 @@ class Corpus:
     @property
     def subjects(self) -> list[str]:
         """Everybody who was recorded, as ``"dataset/subject"``."""
-        return sorted(set(self._subjects()), key=_natural)
+        return sorted(set(self._subjects()), key=natural)
 
     @property
     def datasets(self) -> list[str]:
@@ -118,6 +126,11 @@ class Corpus:
 
     def _subjects(self) -> list[str]:
         return [f"{d}/{s}" for d, s in zip(self.index["dataset"], self.index["subject"])]
+
+    def _also_in(self) -> list[list[str]]:
+        """Return who else the copies of each recording belong to."""
+        known = "also_in" in self.index
+        return [list(names) for names in self.index["also_in"]] if known else [[]] * len(self)
 
     def summary(self) -> pd.DataFrame:
         """Return one row per set: what is there, and under which terms."""
@@ -155,6 +168,14 @@ class Corpus:
         """
         return contamination(self.index, self.index["usable_seconds"].to_numpy())
 
+    def digest(self) -> str:
+        """Return what tells these recordings from others: content, people, rejected stretches."""
+        facts = [
+            self.index["content"].tolist(), self._subjects(), self._also_in(),
+            [intervals(value).tolist() for value in self.index["rejected"]],
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
     def select(
         self,
         subjects: Iterable[Any] | None = None,
@@ -168,7 +189,8 @@ class Corpus:
         subjects, exclude : iterable | None
             Subjects to keep, and to leave out: ``"dataset/subject"``, or a
             subject alone, which means that of every set. A set's name with
-            ``/*`` means all of it.
+            ``/*`` means all of it. A recording that is known under several names
+            has all of them, and who is left out is so under every name.
         datasets : iterable of str | None
             Sets to keep.
 
@@ -186,7 +208,8 @@ class Corpus:
         if subjects is not None:
             keep &= self._named(subjects, "subjects")
         if exclude is not None:
-            keep &= ~self._named(exclude, "exclude")
+            person = np.array([self.people[name] for name in self._subjects()], dtype=object)
+            keep &= ~np.isin(person, person[self._named(exclude, "exclude")])
         if datasets is not None:
             asked = [datasets] if isinstance(datasets, str) else list(datasets)
             unknown = sorted(set(asked) - set(self.datasets))
@@ -199,19 +222,21 @@ class Corpus:
 
     def _named(self, wanted: Iterable[Any], name: str) -> np.ndarray:
         wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-        full = np.array(self._subjects(), dtype=object)
-        alone = self.index["subject"].to_numpy(dtype=object)
+        known = [{name, *also} for name, also in zip(self._subjects(), self._also_in())]
         found = np.zeros(len(self), dtype=bool)
         for subject in wanted:
             text = str(subject)
             dataset, _, last = text.rpartition("/")
-            if last == "*":
-                own = self.index["dataset"].to_numpy(dtype=object) == dataset
-            else:
-                own = (full == f"{dataset}/{same_subject(last)}") | (alone == same_subject(text))
-                if "also_in" in self.index:
-                    full_name = f"{dataset}/{same_subject(last)}"
-                    own |= np.array([full_name in names for names in self.index["also_in"]], bool)
+            full, alone = f"{dataset}/{same_subject(last)}", same_subject(text)
+            own = np.array([
+                any(
+                    dataset == name.rpartition("/")[0]
+                    if last == "*"
+                    else name == full or name.rpartition("/")[2] == alone
+                    for name in names
+                )
+                for names in known
+            ])  # fmt: skip
             if not own.any():
                 raise SpecError(
                     f"{name}: {subject!r} is not in {self.path}; there are "
@@ -234,7 +259,7 @@ class Corpus:
         Returns
         -------
         train, held_out : Corpus
-            No subject is in both.
+            No subject is in both, under whatever name.
 
         Raises
         ------
@@ -245,11 +270,13 @@ class Corpus:
             raise SpecError(f"fraction={fraction!r} must lie between 0 and 1.")
         rng = np.random.default_rng(seed)
         out: set[str] = set()
+        names = one_name_each(self._subjects(), self.people)
+        people = sorted(set(names), key=natural)
         for dataset in self.datasets:
-            own = [s for s in self.subjects if s.rpartition("/")[0] == dataset]
+            own = [s for s in people if s.rpartition("/")[0] == dataset]
             count = min(max(1, round(fraction * len(own))), len(own) - 1)
             out.update(own[i] for i in rng.permutation(len(own))[:count])
-        held_out = np.array([s in out for s in self._subjects()])
+        held_out = np.array([s in out for s in names])
         if not held_out.any() or held_out.all():
             raise SpecError(
                 f"{self.path} has {len(self.subjects)} subject(s): none can be held out."
@@ -349,7 +376,7 @@ def contamination(index: pd.DataFrame, seconds: np.ndarray) -> dict[str, Any]:
                 "name": name,
                 "licence": ", ".join(sorted(set(own["licence"]))),
                 "citation": "; ".join(citation),
-                "subjects": sorted(set(own["subject"]), key=_natural),
+                "subjects": sorted(set(own["subject"]), key=natural),
                 "n_recordings": len(own),
                 "hours": round(float(seconds[mine].sum()) / 3600, 4),
             }
@@ -357,19 +384,12 @@ def contamination(index: pd.DataFrame, seconds: np.ndarray) -> dict[str, Any]:
     # A copy was not kept, but what it holds is there: its set and subject were seen, too.
     own_names = {f"{d}/{s}" for d, s in zip(index["dataset"], index["subject"])}
     copies = {name for names in index.get("also_in", ()) for name in names} - own_names
-    for name in sorted(copies, key=_natural):
+    for name in sorted(copies, key=natural):
         dataset, _, subject = name.rpartition("/")
         mine_too = next((each for each in told if each["name"] == dataset), None)
         if mine_too is None:
             mine_too = {"name": dataset, "licence": "", "citation": "", "subjects": [],
                         "n_recordings": 0, "hours": 0.0}  # fmt: skip
             told.append(mine_too)
-        mine_too["subjects"] = sorted({*mine_too["subjects"], subject}, key=_natural)
+        mine_too["subjects"] = sorted({*mine_too["subjects"], subject}, key=natural)
     return {"datasets": told, "hours": round(float(np.sum(seconds)) / 3600, 4)}
-
-
-def _natural(text: str) -> tuple[Any, ...]:
-    """Sort ``subject10`` after ``subject2``."""
-    import re
-
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", text))

@@ -16,6 +16,7 @@ import numpy as np
 from eegfound.base import ChannelInfo, SignalWarning, SpecError
 from eegfound.corpus.corpus import Corpus, contamination, intervals
 from eegfound.corpus.errors import CorpusError
+from eegfound.corpus.groups import group_names
 from eegfound.corpus.plans import MontagePlan, plan_montage_of
 from eegfound.corpus.shards import OpenShards, Shard
 from eegfound.corpus.stretches import usable
@@ -66,6 +67,8 @@ class CorpusSource:
         Why recordings cannot be used, and how many.
     window_seconds, stride_seconds : float
         Length and hop.
+    front_end : Transformer | None
+        Front end of the model, once it has learned or was given.
     """
 
     def __init__(
@@ -80,7 +83,8 @@ class CorpusSource:
         self._shards = OpenShards(corpus.path)
         self._names = index["shard"].tolist()
         self._grouping = groups
-        self._front_end: Any = None
+        self._groups = group_names(index, groups, corpus.people)
+        self.front_end: Any = None
         self._front_end_params = front_end_params
         self.window_seconds, self.stride_seconds = window_seconds, stride_seconds
         self.skipped = skipped
@@ -96,16 +100,16 @@ class CorpusSource:
 
     @property
     def groups(self) -> np.ndarray:
-        """Subject, recording or set of every window, shape (n_windows,)."""
-        dataset = self._index["dataset"].to_numpy(dtype=str)
-        if self._grouping == "dataset":
-            names = dataset
-        elif self._grouping == "recording":
-            names = self._index["recording"].to_numpy(dtype=str)
-        else:
-            subject = self._index["subject"].to_numpy(dtype=str)
-            names = np.char.add(np.char.add(dataset, "/"), subject)
-        return names[self._layout.recording]
+        """Subject, recording or set of every window, shape (n_windows,).
+
+        Subjects (sets) that share a recording are one group, under the first of their names.
+        """
+        return np.array(self._groups.of, dtype=str)[self._layout.recording]
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Groups by the other names that they have."""
+        return self._groups.aliases
 
     @property
     def alike(self) -> np.ndarray:
@@ -128,6 +132,11 @@ class CorpusSource:
     def n_montages(self) -> int:
         """How many different ways into the model there are."""
         return len(self._plans)
+
+    @property
+    def electrodes(self) -> list[str]:
+        """Names of the rows that a front end is given: all electrodes of the source."""
+        return list(self._all_electrodes())
 
     def jobs(self, indices: Sequence[int]) -> list[Job]:
         """Return windows for the network, grouped by their electrodes.
@@ -221,13 +230,13 @@ class CorpusSource:
         front_end = load_object(self._model.front_end)(slowest, **self._front_end_params)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SignalWarning)  # stretches without a change
-            self._front_end = front_end.fit(together, groups=self.groups[chosen])
+            self.front_end = front_end.fit(together, groups=self.groups[chosen])
         return self
 
     def _fitted_front_end(self) -> Any:
-        if self._model.front_end is not None and self._front_end is None:
+        if self._model.front_end is not None and self.front_end is None:
             self.fit_front_end()
-        return self._front_end
+        return self.front_end
 
     def _all_electrodes(self) -> dict[str, int]:
         names = dict.fromkeys(n for plan in self._plans for n in plan.electrodes.names)

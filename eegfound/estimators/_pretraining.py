@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eegfound.base import CheckpointError, SpecError, as_channel_info
+from eegfound.base import CheckpointError, SpecError
 from eegfound.estimators._handle import resolve_device
 from eegfound.estimators._threads import n_workers, torch_threads
 from eegfound.estimators._trained import BY_STAGE, settings_of, trained_state
@@ -20,10 +20,10 @@ from eegfound.models import FoundationModel
 from eegfound.models.files import fingerprint, read_metadata, read_tensors
 from eegfound.models.loading import load_encoder
 from eegfound.models.randomness import seeded_torch
-from eegfound.pretraining.arrays import ArraySource
 from eegfound.pretraining.batches import Windows
 from eegfound.pretraining.contamination import UNTOLD, merged_record
-from eegfound.pretraining.held_out import hold_out, is_source
+from eegfound.pretraining.given import hand_front_end, source_of, teach_front_end
+from eegfound.pretraining.held_out import hold_out_of, recorded_held_out
 from eegfound.pretraining.keeping import (
     OBJECTIVES,
     split_stages,
@@ -61,20 +61,17 @@ def train(estimator: Any, X: Any, groups: Any, *, again: bool) -> None:
     check(estimator)
     seed = _seed(estimator.random_state) if fresh else int(estimator.seed_)
     source = source_of(estimator, X, groups, reset=fresh)
-    index, held_out = hold_out(
-        len(source),
-        source.groups,
+    index, held_out = hold_out_of(
+        source,
         fraction=estimator.validation_fraction,
         seed=seed,
         needed=bool(estimator.early_stopping),
+        record={} if fresh else estimator.record_,
     )
-    if not fresh and source.groups is not None and _is_share(estimator.validation_fraction):
-        # Who was held out stays so: else "held-out" subjects would have been trained on.
-        out = np.isin(np.asarray(source.groups).astype(str), estimator.record_.get("held_out", []))
-        if out.any() and not out.all():
-            index, held_out = np.flatnonzero(~out), np.flatnonzero(out)
     start = _start(estimator, seed) if fresh else _go_on(estimator)
-    teach_front_end(estimator, source, index)
+    if fresh:
+        teach_front_end(estimator, source, index)
+    hand_front_end(estimator, source)
     options = stage_options(estimator, again=again, last=not fresh)
     setup = Setup(
         model=estimator._model(), size=start.size, config=start.config, options=options,
@@ -127,9 +124,10 @@ def evaluate(estimator: Any, X: Any, stage: str | None) -> dict[str, float]:
     dict of str to float
         Means over windows.
     """
+    estimator = copy.copy(estimator)  # reading arrays may plan them: not in the fitted one
     source = source_of(estimator, X, None, reset=False)
+    hand_front_end(estimator, source)
     everything = np.arange(len(source))
-    teach_front_end(estimator, source, everything)
     names = [each.name for each in stages_of(estimator._model())]
     trained = estimator.objectives_
     if stage is None:
@@ -180,79 +178,6 @@ def _seed(random_state: Any) -> int:
     if not isinstance(random_state, Integral) or random_state < 0:
         raise SpecError(f"random_state={random_state!r} must be a whole number from 0, or None.")
     return int(random_state)
-
-
-def source_of(estimator: Any, X: Any, groups: Any, *, reset: bool) -> Any:
-    """Return whatever the user passed as a source of windows.
-
-    Parameters
-    ----------
-    estimator : FoundationPretrainer
-        Says how arrays are read.
-    X, groups
-        See its ``fit``.
-    reset : bool
-        Whether the plan is made anew.
-    """
-    if isinstance(X, str | os.PathLike):
-        from eegfound.corpus import Corpus
-
-        X = Corpus(X)
-    if hasattr(X, "source") and not is_source(X):
-        X = X.source(
-            estimator._model(),
-            window_seconds=estimator.window_seconds,
-            front_end_params=estimator._params_for(front_end=True),
-        )
-    if is_source(X):
-        if groups is not None:
-            raise SpecError("groups= goes with arrays; a corpus knows its subjects.")
-        made_for = getattr(X, "model", None)
-        if made_for not in (None, estimator._model().name):
-            raise SpecError(
-                f"X is a source of windows for {made_for!r}, not for {estimator._model().name!r}: "
-                "pass the corpus itself."
-            )
-        asked, cut = estimator.window_seconds, getattr(X, "window_seconds", None)
-        if None not in (asked, cut) and asked != cut:
-            raise SpecError(
-                f"window_seconds={asked!r}, but X is cut into windows of {cut:g} s: leave "
-                "window_seconds out, or pass the corpus itself."
-            )
-        if reset:
-            estimator.plan_, estimator.front_end_, estimator.ch_names_ = None, None, None
-        return copy.copy(X)  # what its front end learns here is ours
-    reset = reset or estimator.plan_ is None  # fitted on a source: this is the first array
-    if not reset and estimator.info is not None:
-        stated, known = as_channel_info(estimator.info), estimator.plan_.info
-        if (stated.ch_names, stated.sfreq) != (known.ch_names, known.sfreq):
-            raise SpecError("info= is another one than in fit: windows must have its channels.")
-    X = estimator._read(X, reset=reset)
-    if groups is not None and len(groups) != len(X):
-        raise SpecError(f"groups has {len(groups)} entries for {len(X)} windows.")
-    if reset:
-        estimator.front_end_ = None
-    whole = estimator._model().front_end is not None
-    source = ArraySource(X, estimator._presence(X), estimator.plan_, whole, groups)
-    source.front_end = estimator.front_end_
-    return source
-
-
-def teach_front_end(estimator: Any, source: Any, index: np.ndarray) -> None:
-    """Let the model's front end, if it has one, learn from the windows of training."""
-    if not isinstance(source, ArraySource):
-        if hasattr(source, "fit_front_end"):
-            if estimator.plan_ is None and estimator.front_end_ is not None:
-                source._front_end = estimator.front_end_  # learned in training, not here
-                return
-            source.fit_front_end(index)
-            if estimator.plan_ is None:
-                estimator.front_end_ = source._front_end
-    elif source.front_end is None and estimator._model().front_end is not None:
-        # With a front end no window is cut: windows of the source are those of X.
-        groups = None if source.groups is None else source.groups[index]
-        estimator._fit_front_end(source.X[index], source.presence[index], groups)
-        source.front_end = estimator.front_end_
 
 
 def stage_options(estimator: Any, *, again: bool, last: bool) -> dict[str, StageOptions]:
@@ -374,9 +299,5 @@ def _record(source: Any, held_out: np.ndarray) -> dict[str, Any]:
     """Return what went in, and the groups of it that were only measured."""
     record = dict(source.record())
     if len(held_out) and source.groups is not None:
-        record["held_out"] = [str(g) for g in np.unique(np.asarray(source.groups)[held_out])]
+        record["held_out"] = recorded_held_out(source, held_out)
     return record
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 < value < 1

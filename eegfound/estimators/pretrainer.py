@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from sklearn.utils.validation import check_is_fitted
@@ -155,6 +157,9 @@ class FoundationPretrainer(WindowEstimator):
     """
 
     __metadata_request__partial_fit: ClassVar = {"groups": True}
+    #: What is known of arrays (``name``, ``licence``, ``citation``), set by whoever loads a
+    #: data set by its name: goes into ``record_``.
+    _terms: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,

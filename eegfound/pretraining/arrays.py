@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class ArraySource:
         Whether windows are never cut (the model has a front end).
     groups : array-like, shape (n_epochs,) | None
         Subject or recording of each epoch.
+    terms : mapping
+        What is known of the data: ``name``, ``licence``, ``citation``.
 
     Attributes
     ----------
@@ -40,9 +43,10 @@ class ArraySource:
     """
 
     def __init__(
-        self, X: np.ndarray, presence: np.ndarray, plan: InputPlan, whole: bool, groups: Any
-    ) -> None:
-        self.X, self.presence, self.plan = X, presence, plan
+        self, X: np.ndarray, presence: np.ndarray, plan: InputPlan, whole: bool, groups: Any,
+        terms: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        self.X, self.presence, self.plan, self.terms = X, presence, plan, dict(terms)
         self.front_end: Any = None
         length = plan.n_model_times(X.shape[-1])
         self.pieces = [(0, length, 0)] if whole else pieces_of(length, plan)
@@ -52,6 +56,11 @@ class ArraySource:
         caps = np.unique(presence, axis=0, return_inverse=True)[1].reshape(-1)
         kinds = np.unique(lengths, return_inverse=True)[1].reshape(-1)
         self.alike: np.ndarray | None = (caps[:, None] * n_pieces + kinds[None]).reshape(-1)
+
+    @property
+    def electrodes(self) -> list[str]:
+        """Names of the rows that a front end is given."""
+        return list(self.plan.names)
 
     def __len__(self) -> int:
         return len(self.X) * len(self.pieces)
@@ -115,6 +124,6 @@ class ArraySource:
         groups = [] if self.groups is None else [str(g) for g in np.unique(self.groups)]
         described = {
             "name": "array", "licence": "", "citation": "", "subjects": groups,
-            "n_recordings": len(groups) or None, "hours": hours,
+            "n_recordings": len(groups) or None, "hours": hours, **self.terms,
         }  # fmt: skip
         return {"datasets": [described], "n_windows": len(self), "hours": hours}

@@ -13,7 +13,7 @@ def merged_record(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]
     if not before:
         return now
     sets = {each["name"]: dict(each) for each in before.get("datasets", [])}
-    trained = _trained_on(before)
+    trained = trained_on(before)
     for each in now["datasets"]:
         old = sets.get(each["name"])
         if old is None:
@@ -29,11 +29,12 @@ def merged_record(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]
     told = {**now, "datasets": list(sets.values())}
     told["hours"] = sum(each.get("hours") or 0 for each in sets.values())
     told.pop("held_out", None)
-    out = {*before.get("held_out", []), *now.get("held_out", [])} - trained - _trained_on(now)
+    out = {*before.get("held_out", []), *now.get("held_out", [])} - trained - trained_on(now)
     return {**told, "held_out": sorted(out)} if out else told
 
 
-def _trained_on(record: dict[str, Any]) -> set[str]:
+def trained_on(record: dict[str, Any]) -> set[str]:
+    """Return the groups of a record that were not held out."""
     named = [(each["name"], s) for each in record.get("datasets", [])
              for s in each.get("subjects") or []]  # fmt: skip
     everybody = {s if name == "array" else f"{name}/{s}" for name, s in named}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from eegfound.pretraining.report import Drawing, Reached, reached, write_report
 N_DRAWN, N_COUNTED = 3, 64
 #: Parameters that may change when a training goes on.
 _MAY_CHANGE = frozenset({"device", "n_workers", "n_threads", "save_every", "verbose"})
+#: What ``run.json`` calls the digest of the data.
+DIGEST = "digest"
 METRICS, STATE, RUN, REPORT = "metrics.jsonl", "state", "run.json", "report.html"
 
 
@@ -47,6 +50,15 @@ class TrainingData:
     name: str
     terms: Mapping[str, Any]
     excluded: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return what tells these data from others: signals, subjects, rejected stretches."""
+        if self.groups is None:
+            return self.X.digest()
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.X.dtype}{self.X.shape}{self.groups.tolist()}".encode())
+        digest.update(np.ascontiguousarray(self.X).data)
+        return digest.hexdigest()
 
     def held_out(self, wanted: Sequence[str]) -> list[str]:
         """Return the names of groups that subjects stand under."""
@@ -107,7 +119,7 @@ def prepare_folder(out: Path, asked: Mapping[str, Any], *, fresh: bool) -> None:
     out : Path
         The folder.
     asked : mapping
-        Plain data: all that the result depends on.
+        Plain data: all that the result depends on. :data:`DIGEST` is that of the data.
     fresh : bool
         Forget an earlier training in the folder.
 
@@ -124,34 +136,42 @@ def prepare_folder(out: Path, asked: Mapping[str, Any], *, fresh: bool) -> None:
             for old in [*(out / STATE).glob("*.pretraining.pt"), file, out / METRICS]:
                 old.unlink(missing_ok=True)
         before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        if before is None:
-            unfinished = out / f".{RUN}.{os.getpid()}.tmp"
-            unfinished.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
-            os.replace(unfinished, file)
-            return
     except json.JSONDecodeError as error:
         raise SpecError(f"{file} is damaged: use --fresh, or another --out.") from error
     except OSError as error:
         raise SpecError(f"--out {out} is no folder that can be written to: {error}") from error
+    known = words if before is None else before
+    if DIGEST in words:
+        known.setdefault(DIGEST, words[DIGEST])  # folders of earlier versions have none
     changed = [
-        f"{name} was {before.get(name)!r}, is {words.get(name)!r}"
-        for name in {**before, **words}
-        if name not in _MAY_CHANGE and before.get(name) != words.get(name)
+        "the data have changed since"
+        if name == DIGEST
+        else f"{name} was {known.get(name)!r}, is {words.get(name)!r}"
+        for name in {**known, **words}
+        if name not in _MAY_CHANGE and known.get(name) != words.get(name)
     ]
     if changed:
         raise SpecError(
             f"--out {out} holds another training ({'; '.join(changed)}): name another folder, "
-            "give the same options, or start over with --fresh."
+            "give the same options and data, or start over with --fresh."
         )
+    try:
+        unfinished = out / f".{RUN}.{os.getpid()}.tmp"
+        unfinished.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, file)
+    except OSError as error:
+        raise SpecError(f"--out {out} is no folder that can be written to: {error}") from error
 
 
 def _indices(pretrainer: Any, source: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return windows that were held out, and those that were not."""
+    from eegfound.pretraining.held_out import recorded
+
     names = pretrainer.record_.get("held_out", [])
     every = np.arange(len(source))
     if source.groups is None or not len(names):
         return every[:0], every
-    out = np.isin(np.asarray(source.groups).astype(str), names)
+    out = np.isin(recorded(source), names)
     return every[out], every[~out]
 
 
@@ -173,12 +193,12 @@ def draw(pretrainer: Any, data: TrainingData) -> list[Drawing]:
     """
     import torch
 
-    from eegfound.estimators._pretraining import source_of, teach_front_end
     from eegfound.pretraining.batches import Part
+    from eegfound.pretraining.given import hand_front_end, source_of
 
     source = source_of(pretrainer, data.X, data.groups, reset=False)
     held_out, others = _indices(pretrainer, source)
-    teach_front_end(pretrainer, source, others)
+    hand_front_end(pretrainer, source)
     pool = held_out if len(held_out) else others
     picked = pool[np.unique(np.linspace(0, len(pool) - 1, N_COUNTED).round().astype(int))]
     many = max(source.jobs(picked), key=lambda job: len(job.epochs))
@@ -270,8 +290,6 @@ def finish(
     from eegfound.benchmark.identity import versions
 
     model = pretrainer._model()
-    if data.terms and pretrainer.record_["datasets"]:
-        pretrainer.record_["datasets"][0].update(data.terms)
     if data.excluded:
         pretrainer.record_["excluded"] = list(data.excluded)
     stem = out / f"{model.name}-{pretrainer.size_}"
