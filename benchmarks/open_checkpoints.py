@@ -30,8 +30,8 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "dare": ("compact", 8, {}),
     "eegpt": ("small", 8, {}),
     "eegpt-ar": ("small", 32, {}),
-    # Half a minute, as published, would be 3800 tokens in one sequence.
-    "specmoe": ("small", 4, {"window_seconds": 4.0}),
+    # Half a minute, as published, would be 3800 tokens in one sequence. 480 samples: no padding.
+    "specmoe": ("small", 7, {"window_seconds": 2.4}),
     "neurolm": ("small", 6, {}),
     "fome-style": ("tiny", 3, {}),
 }

@@ -58,6 +58,28 @@ def test_losses():
         objective(loss="huber")
 
 
+@pytest.mark.parametrize("loss", ["l2", "l1"])
+def test_relative_errors_are_in_units_of_each_sequence(loss):
+    given = batch()
+    obj = objective(loss=loss, relative=True)
+    tokens = given.signal.unfold(-1, 256, 32)
+    predicted = obj.predict(given.signal, given.rows)[..., :-1, :]
+    power = 2 if loss == "l2" else 1
+    each = (predicted - tokens).abs().pow(power).mean(dim=(2, 3))
+    amplitude = tokens.square().mean(dim=(2, 3)).sqrt()
+    found = obj(given)
+    torch.testing.assert_close(found.per_electrode, each / amplitude.pow(power))
+    torch.testing.assert_close(found.total, found.per_electrode.mean())
+    # What is reported beside it stays in the unit of the signal, and so does the guess.
+    assert found.squared == objective(loss=loss)(given).squared
+    loud, quiet = (
+        obj.measure(SignalBatch(k * given.signal, given.rows))["total_trivial"] for k in (50.0, 1.0)
+    )
+    torch.testing.assert_close(loud, quiet)
+    flat = obj(SignalBatch(torch.zeros_like(given.signal), given.rows))
+    assert flat.total.isfinite()
+
+
 def test_shift_and_hold_is_the_number_to_beat():
     signal = torch.arange(320.0)
     tokens = signal.unfold(0, 256, 32)

@@ -16,6 +16,8 @@ from eegfound_specmoe.decoder import Decoded
 _SQUARED, _SPECTRAL, _STRETCHED2, _STRETCHED1 = 0.6, 0.4, 0.3, 0.2
 #: Samples of a frame of the spectral error.
 _FRAME = 512
+#: Channels below it are taken for flat: 1 µV.
+_QUIETEST = 0.01
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class ReconstructionLosses:
     spectral: Tensor
     stretched2: Tensor
     stretched1: Tensor
+
+
+def amplitude(signal: Tensor) -> Tensor:
+    """Return each channel's root mean square, no less than 1 µV.
+
+    Parameters
+    ----------
+    signal : Tensor, shape (..., n_times)
+        In units of 0.1 mV.
+
+    Returns
+    -------
+    Tensor, shape (..., 1)
+    """
+    return signal.float().square().mean(dim=-1, keepdim=True).sqrt().clamp_min(_QUIETEST)
 
 
 def spectral_error(predicted: Tensor, target: Tensor) -> Tensor:
@@ -86,7 +103,11 @@ def _weighted(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstruction_losses(
-    decoded: Decoded, target: Tensor, rows: Sequence[tuple[int, int]] | None = None
+    decoded: Decoded,
+    target: Tensor,
+    rows: Sequence[tuple[int, int]] | None = None,
+    *,
+    relative: bool = False,
 ) -> ReconstructionLosses:
     """Compare what the decoder gives with a signal.
 
@@ -100,6 +121,10 @@ def reconstruction_losses(
     rows : sequence of (int, int) | None
         Which row of the auxiliary heads stands for which channel; all others
         are not compared. None: each row for the channel of its number.
+    relative : bool
+        True: every channel of every window is compared in units of its own
+        amplitude (see :func:`amplitude`), so that quiet ones count as much as loud
+        ones. Ours; the reference compares them as they are.
 
     Returns
     -------
@@ -112,13 +137,15 @@ def reconstruction_losses(
         If the auxiliary heads have another number of rows than the signal has
         channels.
     """
-    fine, coarse = _weighted(decoded.fine, target), _weighted(decoded.coarse, target)
+    level = amplitude(target) if relative else torch.ones_like(target[..., :1])
+    target = target / level
+    fine, coarse = (_weighted(each / level, target) for each in (decoded.fine, decoded.coarse))
     squared, spectral = fine[0] + coarse[0], fine[1] + coarse[1]
     heads = [decoded.stretched2, decoded.stretched1]
     n_rows = heads[0].shape[1]
     if rows is not None:
         heads = [head[:, [row for row, _ in rows]] for head in heads]
-        target = target[:, [channel for _, channel in rows]]
+        target, level = (each[:, [channel for _, channel in rows]] for each in (target, level))
     elif n_rows != target.shape[1]:
         raise SpecError(
             f"The auxiliary heads give {n_rows} rows but the signal has {target.shape[1]} "
@@ -126,7 +153,7 @@ def reconstruction_losses(
             "montage='any'."
         )
     stretched2, stretched1 = (
-        share * (_stretched_error(head, target) if target.shape[1] else head.sum())
+        share * (_stretched_error(head / level, target) if target.shape[1] else head.sum())
         for share, head in zip((_STRETCHED2, _STRETCHED1), heads)
     )
     total = squared + spectral + stretched2 + stretched1

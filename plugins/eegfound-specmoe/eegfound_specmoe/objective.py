@@ -18,7 +18,7 @@ from eegfound_specmoe.batch_norm import follow, wait_for_steps
 from eegfound_specmoe.channels import pretraining_rows
 from eegfound_specmoe.decoder import Decoded, Decoder
 from eegfound_specmoe.encoder import WIDTH, Encoder
-from eegfound_specmoe.losses import ReconstructionLosses, reconstruction_losses
+from eegfound_specmoe.losses import ReconstructionLosses, amplitude, reconstruction_losses
 from eegfound_specmoe.masking import Masking
 from eegfound_specmoe.network import SpecMoE
 from eegfound_specmoe.selection import MONTAGES, Montage, select_montage, window_numbers
@@ -56,6 +56,9 @@ class MaskedReconstruction(Objective):
         channels, and the auxiliary heads are compared for those of the 19.
     trained : sequence of int | None
         Which experts of the network are trained; None takes all.
+    relative : bool
+        True: errors of each channel of each window in units of its amplitude, so
+        that quiet EEG counts as much as loud EEG. Ours; the reference has False.
 
     Attributes
     ----------
@@ -78,6 +81,7 @@ class MaskedReconstruction(Objective):
         self, network: SpecMoE, decoders: Sequence[Decoder], *, masking: Masking,
         target: Target = "clean", seed: int = 41, deterministic_masks: bool = False,
         montage: Montage = "given", trained: Sequence[int] | None = None,
+        relative: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         if target not in ("clean", "masked_input"):
@@ -87,7 +91,7 @@ class MaskedReconstruction(Objective):
         self.trained = list(range(len(network.experts)) if trained is None else trained)
         if len(decoders) != len(self.trained):
             raise SpecError(f"{len(self.trained)} experts need as many decoders.")
-        self.montage, self.typical = montage, RunningMean(1)
+        self.montage, self.typical, self.relative = montage, RunningMean(1), relative
         self.network, self.decoders = network, nn.ModuleList(decoders)
         self.masking, self.target = masking, target
         self.seed, self.deterministic_masks, self.epoch = seed, deterministic_masks, 0
@@ -212,7 +216,9 @@ class MaskedReconstruction(Objective):
     ) -> ReconstructionLosses:
         filled, _ = self.network.prepare(target, ch_names)
         rows = self._rows(target, ch_names)
-        parts = [reconstruction_losses(each, filled, rows) for each in decoded]
+        parts = [
+            reconstruction_losses(each, filled, rows, relative=self.relative) for each in decoded
+        ]
         return ReconstructionLosses(
             *(
                 torch.stack([getattr(part, field.name) for part in parts]).mean()
@@ -317,6 +323,8 @@ class MaskedReconstruction(Objective):
         """Return the mean squared error of a padded guess where the plane was masked."""
         ordered = signal[:, self.network.prepare(signal, ch_names)[1]]
         error = guess.float()[..., : signal.shape[-1]] - ordered.float()
+        if self.relative:
+            error = error / amplitude(ordered)
         return self.masking.apply(error, 1 - masks).square().mean()
 
     def illustrate(
@@ -353,7 +361,7 @@ class MaskedReconstruction(Objective):
 def build_objective(
     *, n_experts: int = 1, n_channels: int = 19, target: Target = "clean", seed: int = 41,
     deterministic_masks: bool = False, masking: Masking | None = None,
-    montage: Montage = "given", **config: Any,
+    montage: Montage = "given", relative: bool = False, **config: Any,
 ) -> MaskedReconstruction:  # fmt: skip
     """Build an objective that trains all experts side by side.
 
@@ -365,7 +373,7 @@ def build_objective(
     n_channels : int
         Rows of the auxiliary heads: channels of the training data for
         ``montage="given"``, otherwise 19.
-    target, seed, deterministic_masks, montage
+    target, seed, deterministic_masks, montage, relative
         See :class:`MaskedReconstruction`.
     masking : Masking | None
         None masks as the reference does.
@@ -382,7 +390,7 @@ def build_objective(
     decoders = [build_decoder(config, n_channels) for _ in range(n_experts)]
     return MaskedReconstruction(
         network, decoders, masking=masking or Masking(), target=target, seed=seed,
-        deterministic_masks=deterministic_masks, montage=montage,
+        deterministic_masks=deterministic_masks, montage=montage, relative=relative,
     )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def build_expert(
     number: int, previous: Mapping[str, Objective] | None = None, *, n_experts: int = 3,
     n_channels: int = 19, masking: Masking | None = None, montage: Any = "any",
     target: Any = "clean", seed: int = 41, deterministic_masks: bool = False,
-    data_slices: bool = False, **config: Any,
+    data_slices: bool = False, relative: bool = False, **config: Any,
 ) -> ExpertObjective:  # fmt: skip
     """Build the objective of one expert.
 
@@ -196,7 +196,7 @@ def build_expert(
     return ExpertObjective(
         network, decoder, number, earlier=earlier, data_slices=data_slices,
         masking=masking or Masking(), target=target, seed=seed,
-        deterministic_masks=deterministic_masks, montage=montage,
+        deterministic_masks=deterministic_masks, montage=montage, relative=relative,
     )  # fmt: skip
 
 

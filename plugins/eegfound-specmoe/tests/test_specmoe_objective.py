@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from eegfound_specmoe.losses import spectral_error
+from eegfound_specmoe.decoder import Decoded
+from eegfound_specmoe.losses import amplitude, reconstruction_losses, spectral_error
 from eegfound_specmoe.masking import Masking
 from eegfound_specmoe.objective import build_objective
 from scipy import signal as scipy_signal
@@ -115,6 +116,38 @@ def test_the_total_is_the_sum_of_its_parts(objective):
     losses.total.backward()
     for name, parameter in objective.named_parameters():
         assert parameter.grad is not None, name
+
+
+@pytest.mark.parametrize("rows", [None, [(1, 0), (0, 1)]])
+def test_relative_losses_are_those_of_signals_of_equal_amplitude(rows):
+    torch.manual_seed(0)
+    target = torch.randn(2, 2, 480) * torch.tensor([[0.05], [2.0]])
+    level = amplitude(target)
+    signals = [torch.randn(2, 2, length) for length in (480, 480, 128, 32)]
+    unused = (torch.empty(0),) * 3
+    decoded = Decoded(*signals, *unused)
+    own = level if rows is None else level[:, [channel for _, channel in sorted(rows)]]
+    units = (level, level, own, own)
+    leveled = Decoded(*(s / unit for s, unit in zip(signals, units, strict=True)), *unused)
+    found = reconstruction_losses(decoded, target, rows, relative=True)
+    expected = reconstruction_losses(leveled, target / level, rows)
+    for part in ("total", "squared", "spectral", "stretched2", "stretched1"):
+        torch.testing.assert_close(getattr(found, part), getattr(expected, part))
+
+
+def test_relative_losses_do_not_grow_with_the_signal(objective):
+    relative = build_objective(n_channels=2, dropout=0.0, relative=True).eval()
+    quiet = batch()
+    loud = SignalBatch(20 * quiet.signal, quiet.rows, quiet.ch_names)
+
+    def of_silence(obj, given):
+        found = obj.measure(given, generator=torch.Generator().manual_seed(1))
+        return torch.stack([found["total_zero"], found["hidden_zero"]])
+
+    torch.testing.assert_close(of_silence(relative, loud), of_silence(relative, quiet))
+    torch.testing.assert_close(of_silence(objective, loud), 400 * of_silence(objective, quiet))
+    flat = SignalBatch(torch.zeros_like(quiet.signal), quiet.rows, quiet.ch_names)
+    assert relative(flat).total.isfinite()
 
 
 def test_short_signals_get_shorter_frames():

@@ -286,7 +286,9 @@ def test_the_stages_say_what_the_code_says():
     paper, reference = (MODEL.stages[0].recipes[name] for name in ("paper", "reference"))
     assert (paper["max_epochs"], paper["train_batch_size"], paper["lr"]) == (50, 256, 1e-3)
     assert (paper["weight_decay"], paper["gradient_clip"]) == (0.05, 5.0)
-    assert paper["objective_params"] == {"montage": "nineteen", "data_slices": True}
+    assert paper["objective_params"] == {
+        "montage": "nineteen", "data_slices": True, "relative": False,
+    }  # fmt: skip
     assert reference["objective_params"]["target"] == "masked_input"
     assert not MODEL.stages[-1].recipes  # gates are ours
 

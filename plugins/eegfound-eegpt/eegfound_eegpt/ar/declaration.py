@@ -22,7 +22,7 @@ STAGE = PretrainingStage(
         "warmup": 1,
         "weight_decay": 0.05,
         "gradient_clip": 1.0,
-        "objective_params": {"n_electrodes": 6},
+        "objective_params": {"n_electrodes": 6, "relative": True},
     },
     recipes={
         "paper": {
@@ -38,7 +38,7 @@ STAGE = PretrainingStage(
             "weight_decay": 0.05,
             "gradient_clip": 1.0,
             # The defaults count where a recipe says nothing.
-            "objective_params": {"n_electrodes": None},
+            "objective_params": {"n_electrodes": None, "relative": False},
         }
     },
 )

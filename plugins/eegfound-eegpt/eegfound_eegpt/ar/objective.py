@@ -16,6 +16,8 @@ from eegfound.nn import Objective
 from eegfound_eegpt.ar.network import EEGPTAR
 
 LOSSES = ("l2", "l1", "cosine")
+#: Electrodes below it are taken for flat: 1 µV.
+_QUIETEST = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class NextSignalObjective(Objective):
     n_electrodes : int | None
         Electrodes that are drawn of each batch, where it has more: neighbours
         in a dense cap tell much the same. None takes all.
+    relative : bool
+        True: errors of each electrode's sequence in units of its root mean square
+        (of 1 µV at least), so that quiet EEG counts as much as loud EEG. Ours;
+        without it windows with drifts and movement are nearly all that counts. No
+        matter to ``loss="cosine"``, which has no unit.
 
     Notes
     -----
@@ -91,14 +98,16 @@ class NextSignalObjective(Objective):
     """
 
     def __init__(
-        self, network: EEGPTAR, *, loss: str = "l2", n_electrodes: int | None = None
-    ) -> None:
+        self, network: EEGPTAR, *, loss: str = "l2", n_electrodes: int | None = None,
+        relative: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if loss not in LOSSES:
             raise SpecError(f"loss={loss!r} is not one of {LOSSES}.")
         if n_electrodes is not None and n_electrodes < 1:
             raise SpecError(f"n_electrodes={n_electrodes!r} must be None or at least 1.")
-        self.network, self.loss, self.n_electrodes = network, loss, n_electrodes
+        self.network, self.loss = network, loss
+        self.n_electrodes, self.relative = n_electrodes, relative
         network.special_token.requires_grad_(False)
 
     @property
@@ -127,6 +136,9 @@ class NextSignalObjective(Objective):
         if self.loss == "cosine":
             return 1 - F.cosine_similarity(predicted, tokens, dim=-1)
         difference = predicted - tokens
+        if self.relative:
+            power = tokens.square().mean(dim=(-2, -1), keepdim=True)
+            difference = difference / power.sqrt().clamp_min(_QUIETEST)
         return (difference.abs() if self.loss == "l1" else difference.square()).mean(dim=-1)
 
     def forward(
@@ -220,7 +232,7 @@ class NextSignalObjective(Objective):
 
 def build_objective(
     *, previous: Mapping[str, Objective] | None = None, loss: str = "l2",
-    n_electrodes: int | None = None, **config: Any,
+    n_electrodes: int | None = None, relative: bool = False, **config: Any,
 ) -> NextSignalObjective:  # fmt: skip
     """Build the pretraining objective for an encoder of a given size.
 
@@ -228,9 +240,7 @@ def build_objective(
     ----------
     previous : mapping | None
         Earlier stages: there are none.
-    loss : {"l2", "l1", "cosine"}
-        See :class:`NextSignalObjective`.
-    n_electrodes : int | None
+    loss, n_electrodes, relative
         See :class:`NextSignalObjective`.
     **config : Any
         See :class:`eegfound_eegpt.ar.network.EEGPTAR`; ``hop=256`` makes the
@@ -242,4 +252,4 @@ def build_objective(
         Its ``encoder`` is the network.
     """
     network = EEGPTAR(**{**config, "next_signal": True})
-    return NextSignalObjective(network, loss=loss, n_electrodes=n_electrodes)
+    return NextSignalObjective(network, loss=loss, n_electrodes=n_electrodes, relative=relative)
