@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -171,3 +172,9 @@ class Decoder(nn.Module):
             up2=up2,
             attended=attended,
         )
+
+
+def build_decoder(config: Mapping[str, Any], n_rows: int) -> Decoder:
+    """Build the decoder that belongs to an expert of a configuration."""
+    options = {key: config[key] for key in ("heads", "dropout", "attention") if key in config}
+    return Decoder(n_rows=n_rows, width=config.get("features", WIDTH), **options)

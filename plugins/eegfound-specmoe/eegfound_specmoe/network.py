@@ -6,6 +6,7 @@ Foundation Model for Cross-Species EEG Decoding", arXiv 2603.16739.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -290,3 +291,8 @@ def reduce(x: Tensor, how: str, *, dim: int) -> Tensor:
 def build_encoder(**config: Any) -> SpecMoE:
     """Build the network; see :class:`SpecMoE` for the options."""
     return SpecMoE(**config)
+
+
+def build_for_pretraining(n_experts: int, config: Mapping[str, Any], **changes: Any) -> SpecMoE:
+    """Build the experts with the time stamps of pretraining."""
+    return SpecMoE(**{**config, "n_experts": n_experts, "positions": "pretraining", **changes})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, cast
 
@@ -16,11 +16,11 @@ from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective, RunningMean
 from eegfound_specmoe.batch_norm import follow, wait_for_steps
 from eegfound_specmoe.channels import pretraining_rows
-from eegfound_specmoe.decoder import Decoded, Decoder
-from eegfound_specmoe.encoder import WIDTH, Encoder
+from eegfound_specmoe.decoder import Decoded, Decoder, build_decoder
+from eegfound_specmoe.encoder import Encoder
 from eegfound_specmoe.losses import ReconstructionLosses, amplitude, reconstruction_losses
 from eegfound_specmoe.masking import Masking
-from eegfound_specmoe.network import SpecMoE
+from eegfound_specmoe.network import SpecMoE, build_for_pretraining
 from eegfound_specmoe.selection import MONTAGES, Montage, select_montage, window_numbers
 
 Target = Literal["clean", "masked_input"]
@@ -386,20 +386,9 @@ def build_objective(
     MaskedReconstruction
         Its ``encoder`` is what a Transformer uses afterwards.
     """
-    network = build_network(n_experts, config)
+    network = build_for_pretraining(n_experts, config)
     decoders = [build_decoder(config, n_channels) for _ in range(n_experts)]
     return MaskedReconstruction(
         network, decoders, masking=masking or Masking(), target=target, seed=seed,
         deterministic_masks=deterministic_masks, montage=montage, relative=relative,
     )  # fmt: skip
-
-
-def build_network(n_experts: int, config: Mapping[str, Any], **changes: Any) -> SpecMoE:
-    """Build the experts with the time stamps of pretraining."""
-    return SpecMoE(**{**config, "n_experts": n_experts, "positions": "pretraining", **changes})
-
-
-def build_decoder(config: Mapping[str, Any], n_rows: int) -> Decoder:
-    """Build the decoder that belongs to an expert of a configuration."""
-    options = {key: config[key] for key in ("heads", "dropout", "attention") if key in config}
-    return Decoder(n_rows=n_rows, width=config.get("features", WIDTH), **options)

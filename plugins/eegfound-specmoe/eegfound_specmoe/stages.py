@@ -17,12 +17,12 @@ from torch import Tensor
 from eegfound.base import SpecError
 from eegfound.models.network import SignalBatch
 from eegfound.nn import Objective
-from eegfound_specmoe.decoder import Decoder
+from eegfound_specmoe.decoder import Decoder, build_decoder
 from eegfound_specmoe.gates import SpectrumGates
 from eegfound_specmoe.losses import ReconstructionLosses
 from eegfound_specmoe.masking import Masking
-from eegfound_specmoe.network import SpecMoE
-from eegfound_specmoe.objective import MaskedReconstruction, build_decoder, build_network
+from eegfound_specmoe.network import SpecMoE, build_for_pretraining
+from eegfound_specmoe.objective import MaskedReconstruction
 from eegfound_specmoe.selection import select_montage, window_numbers
 
 #: Experts that have a stage of their own.
@@ -190,7 +190,7 @@ def build_expert(
             f"With n_experts={n_experts} there is no stage 'expert-{number + 1}': pass "
             f"stages={stages}."
         )
-    network = build_network(n_experts, config, pooling="reference")
+    network = build_for_pretraining(n_experts, config, pooling="reference")
     decoder = build_decoder(config, n_channels)
     earlier = _mixture_before(previous, number, f"expert-{number + 1}") if number else None
     return ExpertObjective(
@@ -246,7 +246,7 @@ def build_gates(
     SpectrumGates
         The mixture with its gates.
     """
-    network = build_network(n_experts, config, pooling="fused")
+    network = build_for_pretraining(n_experts, config, pooling="fused")
     last = f"expert-{n_experts}"
     known = last in (previous or {})
     if known:
