@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,8 @@ def windows_per_pass(module: nn.Module, signal: Tensor, batch_size: int, limit_m
     Returns
     -------
     int
-        At least 1; ``batch_size`` where batch normalization needs the whole batch.
+        At least 1; ``batch_size`` where batch normalization needs the whole batch. The
+        passes of a step are as even as can be: as many are needed, and they keep less.
     """
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in module.modules()):
         return batch_size
@@ -81,7 +83,9 @@ def windows_per_pass(module: nn.Module, signal: Tensor, batch_size: int, limit_m
             SignalWarning,
             stacklevel=2,
         )
-    return int(max(1, min(batch_size, room // each)))
+    most = max(1, int(room // each))
+    n_passes = math.ceil(batch_size / most)
+    return math.ceil(batch_size / n_passes)
 
 
 class MemoryBound(Callback):

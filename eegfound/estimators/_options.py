@@ -50,7 +50,7 @@ class TrainingOptions:
     gradient_clip: float | None = None
     ema_decay: float | None = None
     train_batch_size: int = 32
-    activation_memory_mb: float = 1024.0
+    activation_memory_mb: float = 512.0
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "train_batch_size", "n_unfrozen", "lora_rank"):

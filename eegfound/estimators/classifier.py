@@ -238,7 +238,7 @@ class FoundationClassifier(ClassifierMixin, TunableEstimator):
         gradient_clip: float | None = None,
         ema_decay: float | None = None,
         train_batch_size: int | None = None,
-        activation_memory_mb: float = 1024,
+        activation_memory_mb: float = 512,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
         patience: int = 10,
