@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Bunch
 
 import eegfound as ef
+from eegfound.cache import memory
 from eegfound.search import slices
 from eegfound.search.folds import FoldRunner
 from eegfound.search.slices import CutOnce, cut_once
@@ -65,6 +66,22 @@ def test_a_side_of_a_fold_is_cut_once_and_cannot_be_written_into():
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 0
     assert X.flags.writeable
+
+
+def test_what_a_side_holds_is_read_once(monkeypatch):
+    reads = []
+    plain_read = memory._read
+    monkeypatch.setattr(memory, "_read", lambda X: reads.append(1) or plain_read(X))
+    train = np.arange(30)
+    part = CutOnce.of(X, [train])[train, ...]
+    assert memory.content(part) == memory.content(part) == plain_read(X[:30])
+    assert len(reads) == 1
+    part.flags.writeable = True  # by force: it counts for nothing any more
+    part[0] += 1
+    assert memory.content(part) == plain_read(part) != plain_read(X[:30])
+    key = id(part)
+    del part
+    assert key not in memory._sealed
 
 
 def write_into(X):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from eegfound.cache.memory import seal
+
 #: Most bytes of folds that are kept.
 MOST_BYTES = 2**30
 
@@ -48,7 +50,7 @@ class CutOnce(np.ndarray):
         _, part = self._known[id(chosen)]
         if not part.size:
             part = plain[key]
-            part.flags.writeable = False
+            seal(part)
             self._known[id(chosen)] = (chosen, part)
         return part
 
