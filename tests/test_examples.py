@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 #: These fit many pipelines.
-SLOW = {"calibration", "few_shot", "imbalance", "stacking"}
+SLOW = {"calibration", "few_shot", "foundation_and_riemann", "imbalance", "stacking", "two_caps"}
 
 
 @pytest.mark.parametrize(
