@@ -12,103 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.nn import drop_path
-
-#: Up to here the matrix of attention weights is small enough to be written out.
-_FEW_TOKENS = 192
-#: Attention weights (numbers) that are worth having at once.
-_CACHED_WEIGHTS = 160_000
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with optional norm of queries and keys.
-
-    Parameters
-    ----------
-    dim, heads : int
-        Width of a token and number of heads.
-    qkv_bias : bool
-        Biases of queries and values (keys have none).
-    qk_norm : bool
-        LayerNorm over each head's queries and keys.
-    attn_drop, drop : float
-        Dropout on the weights and on the output.
-    """
-
-    def __init__(
-        self, dim: int, heads: int, *, qkv_bias: bool, qk_norm: bool, attn_drop: float = 0.0,
-        drop: float = 0.0,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.heads, self.head_dim, self.attn_drop = heads, dim // heads, attn_drop
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
-        self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
-        self.q_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else None
-        self.k_norm = nn.LayerNorm(self.head_dim, eps=1e-6) if qk_norm else None
-        self.proj = nn.Linear(dim, dim)
-        self.proj_drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """Return attended tokens, ``(n, n_tokens, dim)``.
-
-        With ``wanted``, of bool ``(n, n_tokens)``, only those, ``(n_wanted, dim)``.
-        """
-        n, n_tokens, dim = x.shape
-        chosen = ... if wanted is None else wanted
-        qkv = self.qkv(x)  # called, not read: LoRA stands in its place
-        if self.q_bias is not None and self.v_bias is not None:
-            qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = qkv.view(n, n_tokens, 3, self.heads, self.head_dim)
-        if not (self.training or torch.is_grad_enabled()) and n_tokens <= _FEW_TOKENS:
-            return self.proj(self._attend_few(qkv)[chosen].to(x.dtype))
-        q, k, v = qkv.unbind(2)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
-            dropout_p=self.attn_drop if self.training else 0.0,
-        )  # fmt: skip
-        out = out.transpose(1, 2).reshape(n, n_tokens, dim)[chosen]
-        return self.proj_drop(self.proj(out))
-
-    def _attend_few(self, qkv: Tensor) -> Tensor:
-        """Attend among few tokens, in float32, for inference.
-
-        Heads are narrow (20 to 50 wide) and tokens few, where the fused kernel
-        and LayerNorm spend most of their time on overhead: two batched
-        products and a norm of queries and keys together are faster.
-
-        Parameters
-        ----------
-        qkv : Tensor, shape (n, n_tokens, 3, heads, head_dim)
-            Projected tokens.
-
-        Returns
-        -------
-        Tensor of float32, shape (n, n_tokens, heads * head_dim)
-            Attended values.
-        """
-        n, n_tokens, _, heads, width = qkv.shape
-        qk = qkv[:, :, :2].float()
-        scale = width**-0.5
-        if self.q_norm is not None and self.k_norm is not None:
-            qk = qk - qk.mean(dim=-1, keepdim=True)
-            qk *= torch.rsqrt(qk.square().mean(dim=-1, keepdim=True) + self.q_norm.eps)
-            gain = torch.stack([self.q_norm.weight * scale, self.k_norm.weight]).float()
-            shift = torch.stack([self.q_norm.bias * scale, self.k_norm.bias]).float()
-            qk = torch.addcmul(shift[:, None], qk, gain[:, None])
-        else:
-            qk = qk * qk.new_tensor([scale, 1.0])[:, None, None]
-        q, k = qk.permute(2, 0, 3, 1, 4).reshape(2, n * heads, n_tokens, width)
-        v = qkv[:, :, 2].transpose(1, 2).float().reshape(n * heads, n_tokens, width)
-        out = torch.empty_like(v)
-        # A few epochs at a time: the weights stay in the processor's cache.
-        step = heads * max(1, _CACHED_WEIGHTS // (heads * n_tokens**2))
-        for at in range(0, n * heads, step):
-            part = slice(at, at + step)
-            weights = torch.bmm(q[part], k[part].transpose(1, 2)).softmax(dim=-1)
-            torch.bmm(weights, v[part], out=out[part])
-        return out.view(n, heads, n_tokens, width).transpose(1, 2).flatten(2)
+from eegfound_labram.attention import Attention
 
 
 class Mlp(nn.Module):
@@ -122,7 +26,12 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return transformed tokens; dropout follows the second layer only."""
-        return self.drop(self.fc2(F.gelu(self.fc1(x))))
+        hidden = self.fc1(x)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            hidden = F.gelu(hidden)
+        else:  # nobody needs what it was
+            torch.ops.aten.gelu_(hidden)
+        return self.drop(self.fc2(hidden))
 
 
 class Block(nn.Module):

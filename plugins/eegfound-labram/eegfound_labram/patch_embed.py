@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eegfound_labram.derived import Deriving
 from eegfound_labram.vocabulary import PATCH
 
 #: Steps in time that the first convolution leaves of a patch.
@@ -15,7 +16,7 @@ STEPS = 25
 _GROUPS = 4
 
 
-class TemporalConv(nn.Module):
+class TemporalConv(Deriving):
     """Three convolutions along time, each with GroupNorm and GELU.
 
     The patches of an epoch are the rows of an image one filter high, so a
@@ -40,14 +41,6 @@ class TemporalConv(nn.Module):
         self.norm2 = nn.GroupNorm(_GROUPS, out_chans)
         self.conv3 = nn.Conv2d(out_chans, out_chans, (1, 3), padding=(0, 1))
         self.norm3 = nn.GroupNorm(_GROUPS, out_chans)
-        self._frozen: dict[nn.Conv2d, tuple[Any, ...]] = {}
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self._frozen = {}  # tensors go to another device or precision
-        return super()._apply(*args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_frozen": {}}
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return token vectors.
@@ -70,7 +63,8 @@ class TemporalConv(nn.Module):
             (self.conv2, self.norm2),
             (self.conv3, self.norm3),
         ):
-            matrix, bias = self._matrices(conv)
+            assert conv.bias is not None
+            matrix, bias = self.derive(conv, (conv.weight, conv.bias), partial(self._dense, conv))
             x = F.gelu(self._normalized(F.linear(x, matrix, bias), norm))
         return x
 
@@ -84,18 +78,6 @@ class TemporalConv(nn.Module):
         ):
             x = F.gelu(norm(conv(x)))
         return x.permute(0, 2, 3, 1).flatten(2)
-
-    def _matrices(self, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Return :meth:`_dense`, made once where the convolution is frozen."""
-        weight, bias = conv.weight, conv.bias
-        assert bias is not None
-        if torch.is_grad_enabled() or weight.requires_grad or torch.compiler.is_compiling():
-            return self._dense(conv)
-        known = self._frozen.get(conv)
-        version = (weight._version, bias._version)
-        if known is None or known[0] is not weight or known[1] is not bias or known[2] != version:
-            known = self._frozen[conv] = (weight, bias, version, *self._dense(conv))
-        return known[3], known[4]
 
     def _dense(self, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
         """Return the matrix and bias that do to a patch what ``conv`` does."""

@@ -36,10 +36,10 @@ def test_they_are_made_once_and_follow_every_change(frozen):
     changed = run(module, patches)
     assert len(made) == 4
     fresh = copy.deepcopy(module)
-    assert not fresh._frozen
+    assert not fresh._derived
     assert torch.equal(run(fresh, patches), changed)
     assert not torch.equal(changed, first)
-    assert not pickle.loads(pickle.dumps(module))._frozen
+    assert not pickle.loads(pickle.dumps(module))._derived
     module.load_state_dict({k: v * 0.5 for k, v in module.state_dict().items()})
     halved = run(module, patches)
     assert torch.equal(run(copy.deepcopy(module), patches), halved)
@@ -59,4 +59,4 @@ def test_training_convolves_and_measuring_in_between_makes_them_each_time(frozen
         torch.testing.assert_close(run(module, patches), trained.detach())
     assert len(made) == 6
     assert module.conv1.weight.grad.abs().sum() > 0
-    assert not module._frozen
+    assert not module._derived
