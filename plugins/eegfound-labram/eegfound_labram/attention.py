@@ -1,40 +1,12 @@
-"""Self-attention of LaBraM's blocks, and a way to compute it fast among few tokens."""
+"""Self-attention of LaBraM's blocks."""
 
 from __future__ import annotations
-
-from math import log
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound_labram.derived import Deriving
-
-#: Up to here the matrix of attention weights is small enough to be written out.
-_FEW_TOKENS = 192
-#: Attention weights (numbers) that are worth having at once.
-_CACHED_WEIGHTS = 100_000
-#: Logits (natural) whose exponentials, and sums of them, float32 holds without a shift.
-_SAFE_LOGIT = 60.0
-
-
-class Queries(NamedTuple):
-    """What normed, centred queries are multiplied with and shifted by.
-
-    Attributes
-    ----------
-    gain, shift : Tensor, shape (head_dim,)
-        They hold the affine parts of the norms of queries *and* keys (what a key's
-        shift adds is the same for all keys of a query, so softmax drops it), the scale
-        of the logits, and the change to base 2.
-    bounded : bool
-        Whether no logit can be beyond ``_SAFE_LOGIT``.
-    """
-
-    gain: Tensor
-    shift: Tensor
-    bounded: bool
 
 
 class Attention(Deriving):
@@ -72,90 +44,47 @@ class Attention(Deriving):
         With ``wanted``, of bool ``(n, n_tokens)``, only those, ``(n_wanted, dim)``.
         """
         n, n_tokens, dim = x.shape
-        chosen = ... if wanted is None else wanted
-        if self._writes_weights_out(x):
-            return self.proj(self._attend_few(x)[chosen].to(x.dtype))
-        qkv = self.qkv(x)  # called, not read: LoRA stands in its place
-        if self.q_bias is not None and self.v_bias is not None:
-            qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        q, k, v = qkv.view(n, n_tokens, 3, self.heads, self.head_dim).unbind(2)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+        if self._norms_in_place(x):
+            qkv = self._project_centred(x).view(n, n_tokens, 3, self.heads, self.head_dim)
+            self._norm_and_scale(qkv)
+            q, k, v = qkv.unbind(2)
+            scale: float | None = 1.0
+        else:
+            qkv = self.qkv(x)  # called, not read: LoRA stands in its place
+            if self.q_bias is not None and self.v_bias is not None:
+                qkv = qkv + torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+            q, k, v = qkv.view(n, n_tokens, 3, self.heads, self.head_dim).unbind(2)
+            if self.q_norm is not None and self.k_norm is not None:
+                q, k = self.q_norm(q), self.k_norm(k)
+            scale = None
         out = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=scale,
             dropout_p=self.attn_drop if self.training else 0.0,
         )  # fmt: skip
-        out = out.transpose(1, 2).reshape(n, n_tokens, dim)[chosen]
-        return self.proj_drop(self.proj(out))
+        out = out.transpose(1, 2).reshape(n, n_tokens, dim).to(x.dtype)
+        return self.proj_drop(self.proj(out if wanted is None else out[wanted]))
 
-    def _writes_weights_out(self, x: Tensor) -> bool:
-        """Return whether :meth:`_attend_few` serves: few tokens, inference, processor."""
+    def _norms_in_place(self, x: Tensor) -> bool:
+        """Return whether queries and keys are normed by :meth:`_norm_and_scale`.
+
+        For inference on a processor: rows are as short as a head (20 to 50 numbers), and
+        there LayerNorm spends most of its time on overhead. Attention is then computed
+        in float32.
+        """
         return (
-            x.shape[1] <= _FEW_TOKENS
+            self.q_norm is not None
             and x.device.type == "cpu"
             and not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
         )
 
-    def _attend_few(self, x: Tensor) -> Tensor:
-        """Attend among few tokens, in float32, for inference.
-
-        Heads are narrow (20 to 50 wide) and tokens few, where LayerNorm, softmax and
-        the fused kernel spend most of their time on overhead. Here weights are powers
-        of 2 that nobody has divided by their sum; the sum comes out of the product
-        with the values, which have a column of ones.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, n_tokens, dim)
-            Tokens.
-
-        Returns
-        -------
-        Tensor of float32, shape (n, n_tokens, dim)
-            Attended values.
-        """
-        n, n_tokens, dim = x.shape
-        heads, width = self.heads, self.head_dim
-        qkv = self._project_centred(x).view(n, n_tokens, 3, heads, width)
-        # Keys and values are filled up: products of such sizes are faster, and torch
-        # rounds powers at the end of an array otherwise if 16 do not divide its size.
-        filled = _up(n_tokens, 16)
-        keys = qkv.new_zeros((n, heads, filled, width))
-        bounded = self._norm(qkv, keys[:, :, :n_tokens])
-        values = qkv.new_zeros((n, heads, filled, _up(width + 1, 8)))
-        values[:, :, :n_tokens, :width] = qkv[:, :, 2].transpose(1, 2)
-        values[:, :, :n_tokens, width] = 1
-        queries = qkv[:, :, 0].transpose(1, 2)
-        out = qkv.new_empty((n, n_tokens, heads, width))
-        # A few epochs at a time: the weights stay in the processor's cache.
-        step = min(n, max(1, _CACHED_WEIGHTS // (heads * n_tokens**2)))
-        weights = qkv.new_empty((step * heads, n_tokens, filled))
-        sums = qkv.new_empty((step * heads, n_tokens, values.shape[-1]))
-        keys = keys.mT
-        parts = (each.split(step) for each in (queries, keys, values, out.transpose(1, 2)))
-        for q, k, v, to in zip(*parts):
-            count = len(q) * heads
-            if count < len(weights):  # the last few
-                weights, sums = weights[:count], sums[:count]
-            torch.bmm(q.reshape(count, n_tokens, width), k.flatten(0, 1), out=weights)
-            if not bounded:
-                weights -= weights[..., :n_tokens].amax(dim=-1, keepdim=True)
-                weights[..., n_tokens:] = 0
-            torch.bmm(weights.exp2_(), v.flatten(0, 1), out=sums)
-            each = sums.view(len(q), heads, n_tokens, -1)
-            torch.div(each[..., :width], each[..., width : width + 1], out=to)
-        return out.view(n, n_tokens, dim)
-
     def _project_centred(self, x: Tensor) -> Tensor:
-        """Return queries, keys and values in float32, as a new tensor.
+        """Return queries, keys and values in float32; the first two have no mean per head.
 
-        Where queries and keys are normed they have no mean over a head. If the
-        projection is a frozen matrix of float32, the mean is taken out of its rows
-        once instead.
+        If the projection is a frozen matrix of float32, the mean is taken out of its
+        rows once instead.
         """
-        n, n_tokens, _ = x.shape
         biases = () if self.q_bias is None or self.v_bias is None else (self.q_bias, self.v_bias)
-        if self.q_norm is not None and type(self.qkv) is nn.Linear and x.dtype == torch.float32:
+        if type(self.qkv) is nn.Linear and x.dtype == torch.float32:
             sources = (self.qkv.weight, *biases)
             if self.frozen(*sources):
                 weight, bias = self.derive("projection", sources, self._centred_projection)
@@ -163,9 +92,8 @@ class Attention(Deriving):
         qkv = self.qkv(x).float()
         if biases:
             qkv += torch.cat([biases[0], torch.zeros_like(biases[0]), biases[1]])
-        if self.q_norm is not None:
-            both = qkv.view(n, n_tokens, 3, self.heads, self.head_dim)[:, :, :2]
-            both -= both.mean(dim=-1, keepdim=True)
+        both = qkv.view(*x.shape[:2], 3, self.heads, self.head_dim)[:, :, :2]
+        both -= both.mean(dim=-1, keepdim=True)
         return qkv
 
     def _centred_projection(self) -> tuple[Tensor, Tensor | None]:
@@ -182,50 +110,35 @@ class Attention(Deriving):
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return weight, centre(bias).squeeze(-1)
 
-    def _norm(self, qkv: Tensor, keys: Tensor) -> bool:
-        """Norm and scale queries and keys.
+    def _norm_and_scale(self, qkv: Tensor) -> None:
+        """Overwrite centred queries and keys, so that their product is a logit.
+
+        Up to a number that all keys of a query share: what the keys' shift adds is
+        such a number, and softmax drops it.
 
         Parameters
         ----------
         qkv : Tensor of float32, shape (n, n_tokens, 3, heads, head_dim)
-            From :meth:`_project_centred`. Queries are overwritten, so that a query
-            times a key is a logit to base 2, up to a number that all keys of a query
-            share.
-        keys : Tensor, shape (n, heads, n_tokens, head_dim)
-            Where keys go.
-
-        Returns
-        -------
-        bool
-            Whether powers of 2 of these need no shift.
+            From :meth:`_project_centred`.
         """
-        q, k = qkv[:, :, 0], qkv[:, :, 1]
-        if self.q_norm is None or self.k_norm is None:
-            q *= self.head_dim**-0.5 / log(2)
-            keys.copy_(k.transpose(1, 2))
-            return False
-        # Not a product with a vector, which is faster but rounds the last rows otherwise.
-        spread = qkv[:, :, :2].square().mean(dim=-1, keepdim=True)
-        q_scale, k_scale = spread.add_(self.q_norm.eps).rsqrt_().unbind(2)
-        torch.mul(k.transpose(1, 2), k_scale.transpose(1, 2), out=keys)
-        sources = (self.q_norm.weight, self.q_norm.bias, self.k_norm.weight)
-        queries: Queries = self.derive("queries", sources, self._merged_norms)
-        torch.addcmul(queries.shift, q.mul_(q_scale), queries.gain, out=q)
-        return queries.bounded
-
-    def _merged_norms(self) -> Queries:
-        """Return both norms' affine parts as one for queries."""
         assert self.q_norm is not None
         assert self.k_norm is not None
-        q, k, width = self.q_norm, self.k_norm, self.head_dim
-        scaled = k.weight.double() * width**-0.5
-        gain, shift = q.weight.double() * scaled, q.bias.double() * scaled
-        # A normed vector is at most sqrt(width) long.
-        longest = width**0.5 * gain.abs().max() + torch.linalg.vector_norm(shift)
-        bounded = bool(longest * width**0.5 <= _SAFE_LOGIT)
-        return Queries((gain / log(2)).float(), (shift / log(2)).float(), bounded)
+        both, q = qkv[:, :, :2], qkv[:, :, 0]
+        # Not a product with a vector, which is faster but rounds the last rows otherwise.
+        spread = both.square().sum(dim=-1, keepdim=True)
+        both *= spread.add_(self.head_dim * self.q_norm.eps).rsqrt_()
+        sources = (self.q_norm.weight, self.q_norm.bias, self.k_norm.weight)
+        gain, shift = self.derive("norms", sources, self._merged_norms)
+        torch.addcmul(shift, q, gain, out=q)
 
+    def _merged_norms(self) -> tuple[Tensor, Tensor]:
+        """Return what makes a query of length 1 do the work of both norms and of the scale.
 
-def _up(number: int, step: int) -> int:
-    """Return the next multiple of ``step``."""
-    return -(-number // step) * step
+        LayerNorm's vectors are sqrt(head_dim) long, keys too, and logits are divided by
+        sqrt(head_dim).
+        """
+        assert self.q_norm is not None
+        assert self.k_norm is not None
+        width, keys = self.head_dim, self.k_norm.weight.double()
+        gain = self.q_norm.weight.double() * keys * width**0.5
+        return gain.float(), (self.q_norm.bias.double() * keys).float()

@@ -102,12 +102,20 @@ class TemporalConv(Deriving):
         exact = torch.float32 if x.device.type == "mps" else torch.float64
 
         def over_group(columns: Tensor) -> Tensor:
-            total = columns.to(exact).view(n, STEPS, _GROUPS, per_group).sum(dim=(1, 3))
-            return total.repeat_interleave(per_group, dim=1).repeat(1, STEPS)[:, None]
+            shaped = columns.to(exact).view(n, STEPS, _GROUPS, per_group)
+            return shaped.sum(dim=(1, 3), keepdim=True) / count
 
+        def to_columns(groups: Tensor) -> Tensor:
+            return groups.expand(n, STEPS, _GROUPS, per_group).reshape(n, 1, -1)
+
+        weight, bias = self.derive(norm, (norm.weight, norm.bias), partial(_affine, norm, exact))
         wide = x.float()
-        mean = over_group(wide.sum(dim=1)) / count
-        centred = wide - mean.float()
-        spread = over_group(centred.square().sum(dim=1)) / count
-        gain = (torch.rsqrt(spread + norm.eps) * norm.weight.to(exact).repeat(STEPS)).float()
-        return torch.addcmul(norm.bias.float().repeat(STEPS), centred, gain).to(x.dtype)
+        centred = wide - to_columns(over_group(wide.sum(dim=1)).float())
+        spread = over_group(centred.square().sum(dim=1))
+        gain = (to_columns(torch.rsqrt(spread + norm.eps)) * weight).float()
+        return torch.addcmul(bias, centred, gain).to(x.dtype)
+
+
+def _affine(norm: nn.GroupNorm, exact: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return weight (in ``exact``) and bias (in float32) for every column."""
+    return norm.weight.to(exact).repeat(STEPS), norm.bias.float().repeat(STEPS)
