@@ -4,10 +4,10 @@ Same weights, same windows (22 electrodes, 4 s), same threads, all in one
 process, in turn and in random order. Ours goes from volts to the embedding,
 braindecode's network gets windows that are prepared already: all at once, as its
 classifier would do with skorch's batches of 128, and as many at once as it is
-fastest with (tried before, in float32). Prints epochs per
-second (median, min-max over rounds), the share of this machine's own matrix
-product peak, the agreement of embeddings and the ratios, for float32,
-bfloat16 and ``dtype="auto"``. Where the processor has no bfloat16
+fastest with (tried before, in float32). Prints epochs per second (median,
+min-max over rounds), the share of this machine's own matrix product peak, the
+agreement of embeddings, fresh memory pages in a pass, and the ratios, for
+float32, bfloat16 and ``dtype="auto"``. Where the processor has no bfloat16
 instructions, the suite computes in float32 with rounded weights and braindecode
 emulates (timed once, on few windows). Needs braindecode.
 
@@ -17,6 +17,7 @@ emulates (timed once, on few windows). Needs braindecode.
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 import warnings
@@ -70,6 +71,11 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(along.min())
 
 
+def page_faults() -> int:
+    """Return how many fresh pages of memory this process was given so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def fastest(jobs: dict[int, Callable[[], object]], rounds: int = 4) -> int:
     """Return the key of the job with the smallest median time, the first round not counted."""
     times: dict[int, list[float]] = {key: [] for key in jobs}
@@ -116,12 +122,14 @@ def compare(model: str, threads: int, rounds: int) -> None:
         jobs["braindecode", rival] = partial(run_peer, twin, signal, n)
     outputs = {key: job() for key, job in jobs.items()}
     times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
+    pages: dict[tuple[str, str], list[int]] = {key: [] for key in jobs}
     for _ in range(rounds):
         for index in rng.permutation(len(jobs)):
             key = list(jobs)[index]
-            start = time.perf_counter()
+            before, start = page_faults(), time.perf_counter()
             jobs[key]()
             times[key].append((time.perf_counter() - start) / n_epochs)
+            pages[key].append(page_faults() - before)
     few = signal[:FEW].to(torch.bfloat16)
     try:
         start = time.perf_counter()
@@ -141,6 +149,7 @@ def compare(model: str, threads: int, rounds: int) -> None:
             f"  {' '.join(key):32} {middle:7.2f} epochs/s ({min(rates):.2f}-{max(rates):.2f}), "
             f"{100 * middle * work / peak:3.0f} % of the float32 peak, "
             f"cosine to braindecode float32 {cosine(outputs[key], reference):.6f}"
+            + (f", {statistics.median(pages[key]):.0f} page faults" if key in pages else "")
         )
     precision = encoders["auto"].encoder_.precision("auto", "cpu", lambda p: torch.ones(1, 1))
     print(f"  dtype='auto' is {precision.name} here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_not
 from typing import Any
 
 import torch
@@ -51,10 +52,6 @@ class Deriving(nn.Module):
             return make()
         versions = tuple(source._version for source in sources)
         known = self._derived.get(name)
-        if known is None or known[1] != versions or any(map(_differ, known[0], sources)):
+        if known is None or known[1] != versions or any(map(is_not, known[0], sources)):
             known = self._derived[name] = (sources, versions, make())
         return known[2]
-
-
-def _differ(a: Tensor, b: Tensor) -> bool:
-    return a is not b
