@@ -84,12 +84,13 @@ class Attention(Deriving):
         rows once instead.
         """
         biases = () if self.q_bias is None or self.v_bias is None else (self.q_bias, self.v_bias)
-        if type(self.qkv) is nn.Linear and x.dtype == torch.float32:
+        watched = self.qkv._forward_hooks or self.qkv._forward_pre_hooks
+        if type(self.qkv) is nn.Linear and not watched and x.dtype == torch.float32:
             sources = (self.qkv.weight, *biases)
             if self.frozen(*sources):
                 weight, bias = self.derive("projection", sources, self._centred_projection)
                 return F.linear(x, weight, bias)
-        qkv = self.qkv(x).float()
+        qkv = self.qkv(x).to(torch.float32, copy=True)  # a hook may have kept what it returned
         if biases:
             qkv += torch.cat([biases[0], torch.zeros_like(biases[0]), biases[1]])
         both = qkv.view(*x.shape[:2], 3, self.heads, self.head_dim)[:, :, :2]

@@ -92,3 +92,11 @@ def test_half_precision_is_computed_in_single():
     half = in_place(module.to(torch.bfloat16), x.to(torch.bfloat16))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), whole, rtol=0.1, atol=0.1)
+
+
+def test_a_hook_on_the_projection_sees_its_output():
+    module, x, seen = build(), torch.randn(2, 9, 40), []
+    before = in_place(module, x)
+    module.qkv.register_forward_hook(lambda *args: seen.append(args[2]))
+    torch.testing.assert_close(in_place(module, x), before, rtol=1e-4, atol=1e-5)
+    assert torch.equal(seen[0], torch.nn.functional.linear(x, module.qkv.weight))
