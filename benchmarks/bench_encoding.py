@@ -7,7 +7,8 @@ classifier would do with skorch's batches of 128, and as many at once as it is
 fastest with (tried before, in float32). Prints epochs per second (median,
 min-max over rounds), the share of this machine's own matrix product peak, the
 agreement of embeddings, fresh memory pages in a pass, and the ratios, for
-float32, bfloat16 and ``dtype="auto"``. Where the processor has no bfloat16
+float32, bfloat16 and ``dtype="auto"``. braindecode computes in float32, and in
+bfloat16 where its network is cast to that. Where the processor has no bfloat16
 instructions, the suite computes in float32 with rounded weights and braindecode
 emulates (timed once, on few windows). Needs braindecode.
 
@@ -30,6 +31,8 @@ from bench_models import MOTOR
 from peers import braindecode_twin
 
 import eegfound as ef
+from eegfound.estimators._precision import has_bfloat16
+from eegfound.nn import linear
 
 NAMES = [name.upper() for name in MOTOR]
 SECONDS, SFREQ = 4, {"labram": 200.0, "eegpt": 256.0}
@@ -42,13 +45,15 @@ FEW = 4
 
 
 def gemm_peak(dtype: torch.dtype, n: int = 1024) -> float:
-    """Return the best rate of a square matrix product in FLOP/s."""
-    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+    """Return the best rate of a square matrix product in FLOP/s, by whatever library."""
+    a, b = torch.randn(1, n, n).to(dtype), torch.randn(n, n).to(dtype)
     best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
+    with torch.inference_mode():
+        for _ in range(5):
+            for multiply in (torch.matmul, linear):
+                start = time.perf_counter()
+                multiply(a, b)
+                best = min(best, time.perf_counter() - start)
     return 2 * n**3 / best
 
 
@@ -105,7 +110,7 @@ def compare(model: str, threads: int, rounds: int) -> None:
     twin, embed = braindecode_twin(model, network, NAMES, SECONDS)
     signal = torch.from_numpy(plan.apply(X, plan.check(X)))
     half, _ = braindecode_twin(model, network, NAMES, SECONDS)
-    half = half.to(torch.bfloat16)
+    half, rounded = half.to(torch.bfloat16), signal.to(torch.bfloat16)
 
     def run_peer(net: torch.nn.Module, x: torch.Tensor, size: int) -> np.ndarray:
         with torch.inference_mode():
@@ -120,6 +125,8 @@ def compare(model: str, threads: int, rounds: int) -> None:
         rivals["float32, all at once"] = n_epochs
     for rival, n in rivals.items():
         jobs["braindecode", rival] = partial(run_peer, twin, signal, n)
+    if has_bfloat16("cpu"):
+        jobs["braindecode", "bfloat16"] = partial(run_peer, half, rounded, size)
     outputs = {key: job() for key, job in jobs.items()}
     times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
     pages: dict[tuple[str, str], list[int]] = {key: [] for key in jobs}
@@ -130,13 +137,10 @@ def compare(model: str, threads: int, rounds: int) -> None:
             jobs[key]()
             times[key].append((time.perf_counter() - start) / n_epochs)
             pages[key].append(page_faults() - before)
-    few = signal[:FEW].to(torch.bfloat16)
-    try:
+    if ("braindecode", "bfloat16") not in jobs:
         start = time.perf_counter()
-        outputs["braindecode", "bfloat16"] = run_peer(half, few, FEW)
+        outputs["braindecode", "bfloat16"] = run_peer(half, rounded[:FEW], FEW)
         times["braindecode", "bfloat16"] = [(time.perf_counter() - start) / FEW]
-    except RuntimeError as error:
-        print(f"  braindecode in bfloat16: {error}")
 
     print(f"\n{model} ({plain.encoder_.size}), {n_epochs} epochs x {len(NAMES)} ch x {SECONDS} s")
     print(f"  braindecode's network in float32 is fastest with {size} windows at once")
@@ -154,9 +158,7 @@ def compare(model: str, threads: int, rounds: int) -> None:
     precision = encoders["auto"].encoder_.precision("auto", "cpu", lambda p: torch.ones(1, 1))
     print(f"  dtype='auto' is {precision.name} here")
     for rival in (*rivals, "bfloat16"):
-        theirs = times.get(("braindecode", rival))
-        if theirs is None:
-            continue
+        theirs = times["braindecode", rival]
         for dtype in DTYPES:
             mine = times["eegfound", dtype]
             told = f"ratio of ours in {dtype:8} to braindecode in {rival:20}"
@@ -177,8 +179,6 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
-    from eegfound.estimators._precision import has_bfloat16
-
     print(
         f"{args.threads} thread(s), {args.rounds} rounds in random order, torch "
         f"{torch.__version__}, bfloat16 in hardware: {has_bfloat16('cpu')}, float32 peak "

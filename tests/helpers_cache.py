@@ -25,7 +25,8 @@ class CountedEncoder(ToyEncoder):
         place = os.environ.get(COUNTED)
         if place:
             # A filled-up batch holds copies of its own epochs: they are one pass.
-            seen = {hashlib.sha1(epoch.numpy().tobytes()).hexdigest() for epoch in batch.signal}
+            epochs = batch.signal.float().numpy()
+            seen = {hashlib.sha1(epoch.tobytes()).hexdigest() for epoch in epochs}
             with open(place, "a") as file:
                 file.write(" ".join(sorted(seen)) + "\n")
         return super().forward(batch, layer)

@@ -21,11 +21,12 @@ from torch.nn.utils import parametrize
 
 from eegfound.base import SpecError
 from eegfound.models.network import EncoderNetwork
+from eegfound.nn.fast_linear import PLAIN
 
 #: ``A`` (rank, n_in) and ``B`` (n_out, rank) by the full name of their weight.
 Factors = dict[str, tuple[Tensor, Tensor]]
 
-_LINEAR = (nn.Linear, NonDynamicallyQuantizableLinear)
+_LINEAR = (*PLAIN, NonDynamicallyQuantizableLinear)
 #: Modules of torch that read the weights of their linear layers themselves.
 _READERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 _TABLES = (nn.Linear, nn.Embedding, nn.EmbeddingBag)

@@ -20,6 +20,7 @@ from eegfound.models.report import LoadReport
 from eegfound.models.spec import FoundationModel, load_object
 from eegfound.models.store import CheckpointFile, find_checkpoint
 from eegfound.models.trained import TrainedWeights
+from eegfound.nn.fast_linear import quicken
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def build_random(
             ) from error
     if not isinstance(network, EncoderNetwork):
         raise CheckpointError(f"{model.name}: {model.network} did not return an EncoderNetwork.")
-    return network.float().eval()
+    return quicken(network.float().eval())
 
 
 def _read_file(model: FoundationModel, file: CheckpointFile, network: EncoderNetwork) -> LoadReport:

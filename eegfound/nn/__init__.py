@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from eegfound.nn.attention_pooling import AttentionHead, AttentionPooling
     from eegfound.nn.contrastive import info_nce
     from eegfound.nn.electrode_graph import ElectrodeGraph, GraphHead
+    from eegfound.nn.fast_linear import linear
     from eegfound.nn.masking import hide_largest
     from eegfound.nn.max_norm import MaxNormConv1d, MaxNormLinear
     from eegfound.nn.momentum import MomentumEncoder, linear_ramp
@@ -44,6 +45,7 @@ _WHERE = {
     "drop_path": "stochastic_depth",
     "hide_largest": "masking",
     "info_nce": "contrastive",
+    "linear": "fast_linear",
     "linear_ramp": "momentum",
     "rotary_angles": "rotary",
     "rotate": "rotary",
@@ -69,6 +71,7 @@ __all__ = [
     "drop_path",
     "hide_largest",
     "info_nce",
+    "linear",
     "linear_ramp",
     "rotary_angles",
     "rotate",

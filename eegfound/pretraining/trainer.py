@@ -125,6 +125,7 @@ def build_objective(
         If it does not know an option.
     """
     from eegfound.nn import Objective
+    from eegfound.nn.fast_linear import quicken
 
     factory = load_object(stage.objective)
     given = {**model.sizes[size], **config, **params}
@@ -140,7 +141,7 @@ def build_objective(
         ) from error
     if not isinstance(objective, Objective):
         raise SpecError(f"{stage.objective} returned no eegfound.nn.Objective.")
-    return objective.float()
+    return quicken(objective.float())
 
 
 class Trainer:

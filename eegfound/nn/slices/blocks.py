@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.nn import drop_path, rotary_angles, rotate
+from eegfound.nn.fast_linear import PLAIN, linear
 from eegfound.nn.slices.names import smooth_names
 
 #: Epsilon of the norms inside the networks.
@@ -62,14 +63,14 @@ class Attention(nn.Module):
         self, x: Tensor, angles: Tensor | None = None, n_queries: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each ``(n, heads, n_tokens, head_dim)``."""
-        if n_queries is None or type(self.qkv) is not nn.Linear:  # LoRA: to be called as a whole
+        if n_queries is None or type(self.qkv) not in PLAIN:  # LoRA: to be called as a whole
             q, k, v = self._heads(self.qkv(x), 3)
             q = q if n_queries is None else q[:, :, -n_queries:]
         else:
             dim = x.shape[-1]
             weight, bias = self.qkv.weight, self.qkv.bias
-            (q,) = self._heads(F.linear(x[:, -n_queries:], weight[:dim], bias[:dim]), 1)
-            k, v = self._heads(F.linear(x, weight[dim:], bias[dim:]), 2)
+            (q,) = self._heads(linear(x[:, -n_queries:], weight[:dim], bias[:dim]), 1)
+            k, v = self._heads(linear(x, weight[dim:], bias[dim:]), 2)
         if angles is not None:
             q = rotate(q, angles[-q.shape[2] :], interleaved=True)
             k = rotate(k, angles, interleaved=True)

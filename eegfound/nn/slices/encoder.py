@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.base import SpecError
 from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 from eegfound.nn import cut_patches
+from eegfound.nn.fast_linear import linear
 from eegfound.nn.slices.blocks import EPS, STD, Block, initialize, stack
 from eegfound.nn.slices.tables import PATCH, VOCABULARY
 
@@ -23,7 +23,7 @@ class _PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(1, width, (1, patch), stride=(1, stride))
 
     def forward(self, patches: Tensor) -> Tensor:
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class SliceEncoder(EncoderNetwork):

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from eegfound.models.network import EncoderNetwork, SignalBatch, Tokens
 from eegfound.models.randomness import seeded_torch
+from eegfound.nn.fast_linear import quicken
 from eegfound_braindecode.checkpoint import convert
 from eegfound_braindecode.importing import braindecode_models
 from eegfound_braindecode.recipe import Recipe
@@ -89,7 +90,7 @@ class BraindecodeEncoder(EncoderNetwork):
         for name in self.recipe.heads:
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, nn.Identity())
-        return model
+        return quicken(model)
 
     def _module_for(self, x: Tensor, batch: SignalBatch) -> nn.Module:
         """Return the network that takes this input, with the current parameters."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eegfound.nn.fast_linear import PLAIN, linear
 from eegfound_labram.derived import Deriving
 
 
@@ -85,11 +86,11 @@ class Attention(Deriving):
         """
         biases = () if self.q_bias is None or self.v_bias is None else (self.q_bias, self.v_bias)
         watched = self.qkv._forward_hooks or self.qkv._forward_pre_hooks
-        if type(self.qkv) is nn.Linear and not watched and x.dtype == torch.float32:
+        if type(self.qkv) in PLAIN and not watched and x.dtype == torch.float32:
             sources = (self.qkv.weight, *biases)
             if self.frozen(*sources):
                 weight, bias = self.derive("projection", sources, self._centred_projection)
-                return F.linear(x, weight, bias)
+                return linear(x, weight, bias)
         qkv = self.qkv(x).to(torch.float32, copy=True)  # a hook may have kept what it returned
         if biases:
             qkv += torch.cat([biases[0], torch.zeros_like(biases[0]), biases[1]])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eegfound.nn.fast_linear import linear
 from eegfound_labram.derived import Deriving
 from eegfound_labram.vocabulary import PATCH
 
@@ -65,7 +66,7 @@ class TemporalConv(Deriving):
         ):
             assert conv.bias is not None
             matrix, bias = self.derive(conv, (conv.weight, conv.bias), partial(self._dense, conv))
-            x = F.gelu(self._normalized(F.linear(x, matrix, bias), norm))
+            x = F.gelu(self._normalized(linear(x, matrix, bias), norm))
         return x
 
     def _convolved(self, patches: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eegfound.base import SpecError
+from eegfound.nn.fast_linear import linear
 from eegfound_mmm.positions import position_table
 from eegfound_mmm.topology import N_ELECTRODES, N_REGIONS, N_TOKENS, allowed_pairs
 
@@ -36,7 +37,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         """Mix tokens, ``(n, n_tokens, width)``, where ``allowed`` is True."""
         n, n_tokens, width = x.shape
-        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        packed = linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = packed.view(n, n_tokens, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         return self.out_proj(mixed.transpose(1, 2).reshape(n, n_tokens, width))
