@@ -102,13 +102,15 @@ def compare_torcheeg(X: np.ndarray, seconds: int, repeats: int) -> None:
     ours = DifferentialEntropy(sfreq=SFREQ, unit="uV").fit(X)
     # Channels of other amplitudes, so that there is something to agree on.
     X = X * np.geomspace(0.2, 5, X.shape[1])[:, None]
-    for name, theirs in rivals.items():
-        agree = np.corrcoef(ours.transform(X).ravel(), theirs(X).ravel())[0, 1]
-        mine, other = (median_seconds(f, X, repeats) for f in (ours.transform, theirs))
-        print(
-            f"DifferentialEntropy vs torcheeg's {name}: {1e3 * mine:.1f} ms vs "
-            f"{1e3 * other:.1f} ms, {other / mine:.1f}x (correlation of values {agree:.3f})"
-        )
+    for dtype in (np.float64, np.float32):
+        given = X.astype(dtype)
+        for name, theirs in rivals.items():
+            agree = np.corrcoef(ours.transform(given).ravel(), theirs(given).ravel())[0, 1]
+            mine, other = (median_seconds(f, given, repeats) for f in (ours.transform, theirs))
+            print(
+                f"DifferentialEntropy vs torcheeg's {name}, {given.dtype}: {1e3 * mine:.1f} ms vs "
+                f"{1e3 * other:.1f} ms, {other / mine:.1f}x (correlation of values {agree:.3f})"
+            )
 
 
 def median_seconds(function, X, repeats: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,28 @@ def test_energy_equals_the_sum_written_out(rng):
             ]
             expected[j, i] = np.mean(found)
     np.testing.assert_allclose(band_energy(x, sfreq, window_seconds=0.5), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int64", "float16"])
+def test_other_numbers_are_computed_in_float64(rng, dtype):
+    X = rng.normal(scale=30, size=(3, 400)).astype(dtype)
+    found = band_energy(X, 200.0)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, band_energy(X.astype(np.float64), 200.0))
+    assert (found > 0).all()
+
+
+def test_no_epochs_have_no_energy():
+    assert band_energy(np.empty((0, 3, 400)), 200.0).shape == (0, 3, 2, 5)
+
+
+def test_parts_of_any_size_give_the_same_bits(rng, monkeypatch):
+    module = import_module("eegfound.features.differential_entropy")
+    X = rng.standard_normal((7, 3, 450))
+    whole = band_energy(X, 200.0)
+    for size in (1, 1000, 3500):
+        monkeypatch.setattr(module, "CHUNK", size)
+        np.testing.assert_array_equal(band_energy(X, 200.0), whole)
 
 
 def test_scaling_by_ten_adds_a_constant(rng):

@@ -187,17 +187,27 @@ def test_compiling_and_tracing_see_plain_torch(counted):
 
 
 @pytest.mark.parametrize(
-    ("vendor", "capability", "mkl", "expected"),
+    ("processor", "capability", "mkl", "expected"),
     [
-        ("AuthenticAMD", "AVX512", True, True),
-        ("GenuineIntel", "AVX512", True, False),  # MKL uses all of it there
-        ("AuthenticAMD", "AVX2", True, False),
-        ("AuthenticAMD", "AVX512", False, False),  # OpenBLAS and others do
-        ("", "DEFAULT", False, False),
+        (("AuthenticAMD", 26), "AVX512", True, True),
+        (("AuthenticAMD", 25), "AVX512", True, False),  # Zen 4: half as wide inside
+        (("GenuineIntel", 26), "AVX512", True, False),  # MKL uses all of it there
+        (("AuthenticAMD", 26), "AVX2", True, False),
+        (("AuthenticAMD", 26), "AVX512", False, False),  # OpenBLAS and others do
     ],
 )
-def test_chosen_by_the_processor(monkeypatch, vendor, capability, mkl, expected):
-    monkeypatch.setattr(linear_module, "_vendor", lambda: vendor)
+@pytest.mark.parametrize("system", ["Linux", "Windows"])
+def test_chosen_by_the_processor(
+    monkeypatch, tmp_path, system, processor, capability, mkl, expected
+):
+    vendor, family = processor
+    told = tmp_path / "cpuinfo"
+    if system == "Linux":
+        one = f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 2\nmodel name\t: EPYC\n"
+        told.write_text(f"processor\t: 0\n{one}\nprocessor\t: 1\n{one}\n")
+    windows = f"AMD64 Family {family} Model 68 Stepping 0, {vendor}"
+    monkeypatch.setattr(linear_module, "Path", lambda place: told)
+    monkeypatch.setattr(linear_module.platform, "processor", lambda: windows)
     monkeypatch.setattr(linear_module, "_onednn_agrees", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)

@@ -17,8 +17,8 @@ FLOOR = 1e-30
 #: SEED's files hold log2(100 E).
 LOG_FACTOR = 100.0
 OUTPUTS = ("mean", "concat", "sequence")
-#: Samples that are transformed at a time.
-CHUNK = 2**17
+#: Samples that are transformed at a time: larger parts come from fresh pages of memory.
+CHUNK = 2**16
 
 
 def band_energy(
@@ -54,6 +54,8 @@ def band_energy(
 
     table = resolve_bands(bands)
     check_bands(table, sfreq)
+    if X.dtype not in (np.float32, np.float64):
+        X = X.astype(np.float64)
     n_times = X.shape[-1]
     length = n_times if window_seconds is None else min(n_times, round(window_seconds * sfreq))
     if length < 1:
@@ -68,16 +70,20 @@ def band_energy(
     rows, taper = X.reshape(-1, n_times), symmetric_hann(length).astype(X.dtype)
     out = np.empty((len(rows), n_windows, len(bins)), dtype=X.dtype)
     # A few channels at a time: what lies between stays in the processor's cache.
-    step = max(1, CHUNK // (n_windows * n_fft))
+    step = max(1, min(len(rows), CHUNK // (n_windows * n_fft)))
+    windows = np.empty((step, n_windows, length), dtype=X.dtype)
+    energy = np.empty((step, n_windows, high - low), dtype=X.dtype)
     for first in range(0, len(rows), step):
         some = rows[first : first + step, : n_windows * length]
-        windows = some.reshape(len(some), n_windows, length) * taper
-        used = rfft(windows, n_fft, axis=-1)[..., low:high]
-        energy = np.square(used.real)
-        energy += np.square(used.imag)
+        windows, energy = windows[: len(some)], energy[: len(some)]  # the last are fewer
+        np.multiply(some.reshape(windows.shape), taper, out=windows)
+        parts = rfft(windows, n_fft, axis=-1).view(X.dtype)[..., 2 * low : 2 * high]
+        np.square(parts, out=parts)  # real, imaginary, real, ...
+        np.add(parts[..., ::2], parts[..., 1::2], out=energy)
         for i, (_, band) in enumerate(bins):
             part = energy[..., band.start - low : band.stop - low]
-            part.mean(axis=-1, out=out[first : first + step, :, i])
+            np.add.reduce(part, axis=-1, out=out[first : first + step, :, i])
+    out /= np.array([band.stop - band.start for _, band in bins], dtype=X.dtype)
     return out.reshape(*X.shape[:-1], n_windows, len(bins))
 
 

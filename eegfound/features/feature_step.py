@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -108,10 +109,10 @@ class FeatureStep(TransformerMixin, SignalReader):
         signals, presence = self._signals(X, reset=False)
         factor = unit_factor("V" if is_epochs(X) else self.unit, "uV")
 
-        def compute(rows: np.ndarray) -> np.ndarray:
-            return in_chunks(lambda block: self._features(block * block.dtype.type(factor)), rows)
+        def of_block(block: np.ndarray) -> np.ndarray:
+            return self._features(block if factor == 1 else block * block.dtype.type(factor))
 
-        return self._shape(on_recorded(compute, signals, presence))
+        return self._shape(on_recorded(partial(in_chunks, of_block), signals, presence))
 
     def _signals(self, X: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         if self.missing not in ("raise", "nan"):
