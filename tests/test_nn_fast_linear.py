@@ -225,6 +225,17 @@ def test_an_operation_that_changed_is_not_used(monkeypatch, error):
     assert linear_module._onednn_agrees() is False
 
 
+@needs_operation
+def test_defaults_of_the_user_do_not_matter():
+    with torch.device("meta"):
+        assert linear_module._onednn_agrees()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert linear_module._onednn_agrees()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_encoders_and_objectives_have_quick_layers():
     model = staged_toy_model()
     network = build_random(model, model.default_size, "mean", {}, 0)

@@ -146,7 +146,8 @@ def _onednn_agrees() -> bool:
     """Return whether this version of torch has the operation, and it does what it should."""
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (
-        torch.randn(*shape, generator=generator) for shape in ((2, 9, 24), (40, 24), (40,))
+        torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
+        for shape in ((2, 9, 24), (40, 24), (40,))
     )
     try:
         return all(
